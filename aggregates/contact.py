@@ -1,0 +1,436 @@
+"""The life of one contact: every rule of the report that looks at events, one event at a time.
+
+`step(contact, entry, book, out)` applies one journal entry to the contact's state and adds what the entry made true to
+the counters in `out`. Entries come in event order, and the contact's creation is known from the start (`born_as`), even
+for entries stamped before it: the entry group and the origin hold from the first event on. `aggregates/history.py`
+sees to both. The rules are those of the report's definitions, in the order they stand there.
+"""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from aggregates import counters
+from aggregates.counters import Deltas, observation
+from aggregates.journal import (
+    CALLED,
+    CLOSED,
+    CREATED,
+    DELETED,
+    EFFECTIVE,
+    HANDED_OFF,
+    MERGED,
+    MOVED,
+    NOTED,
+    RECEIVED,
+    RESTORED,
+    SENT,
+    SNOOZE,
+    STARTED,
+    TRANSFERRED,
+    UNCOUNTED,
+    WAITS,
+    Entry,
+)
+from aggregates.rules import RulesBook
+
+UNKNOWN_CHANNEL = "unknown"
+
+
+class Pair(Struct, array_like=True, gc=False):
+    """A (channel, group) in which the contact was active: on which day last, and on which before that."""
+
+    channel: str
+    group: str | None
+    last: int
+    before: int | None = None
+
+
+class Contact(Struct, array_like=True, gc=False):
+    """What a contact is at one moment. Mutable; `None` where a thing has not happened."""
+
+    creation: Entry | None = None
+    """The creation, known from the contact's first entry on; `created` tells whether it has been stepped through."""
+    created: bool = False
+    deleted: bool = False
+    merged: bool = False
+    group: str | None = None
+    origin: str | None = None
+
+    reached: bool = False
+    """An advisor has effectively contacted the contact; in the origins it is `engaged`."""
+    closed: bool = False
+    resolved: bool = False
+
+    bot: bool = False
+    """A bot is in charge."""
+    wait_ms: int | None = None
+    """Since when the contact waits for an answer."""
+    wait_day: int = 0
+    wait_channel: str = UNKNOWN_CHANNEL
+    snoozed: bool = False
+    first_from_ms: int | None = None
+    """From when the first response is measured; it counts from the creation at the earliest."""
+    bot_wrote: bool = False
+    """A bot wrote, and the contact has not begun to wait since: its next wait moves `first_from_ms`."""
+
+    conversations: dict[str, tuple[str, bool]] = {}
+    """Conversation id → opening channel, and whether it is closed (its id is spent)."""
+    touch_day: int = 0
+    touches: tuple[tuple[str | None, str, str | None], ...] = ()
+    """The (advisor, channel, group) that reached the contact on `touch_day`, sorted."""
+    pairs: list[Pair] = []
+
+
+def born_as(creation: Entry | None) -> Contact:
+    """A contact before its first entry, its creation (which may come later in its journal, or never) known."""
+    contact = Contact(creation=creation)
+    if creation is not None:
+        contact.group = creation.group
+        contact.origin = creation.origin
+        if creation.actor == "contact":
+            contact.first_from_ms = creation.at_ms
+    return contact
+
+
+def step(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    """Apply one entry to `contact`, and add what it made true to `out`. Raises `MissingRules`."""
+    _STEPS[entry.kind](contact, entry, book, out)
+
+
+# --- the contact's own events ----------------------------------------------------------------------------------------
+
+
+def _created(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    if contact.created:
+        return  # a second creation changes nothing and is no action
+    _act(contact, entry, entry.channel, out)
+    contact.created = True
+    _count_contact(contact, out, +1)
+    if entry.actor == "contact" and not contact.reached:
+        _wait(contact, entry, entry.channel, out)
+
+
+def _deleted(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _set_gone(contact, out, deleted=True, merged=contact.merged)
+
+
+def _restored(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _set_gone(contact, out, deleted=False, merged=contact.merged)
+
+
+def _merged(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _set_gone(contact, out, deleted=contact.deleted, merged=True)
+
+
+def _set_gone(contact: Contact, out: Deltas, *, deleted: bool, merged: bool) -> None:
+    _count_contact(contact, out, -1)
+    _count_waiting(contact, out, -1)
+    contact.deleted = deleted
+    contact.merged = merged
+    _count_contact(contact, out, +1)
+    _count_waiting(contact, out, +1)
+
+
+def _moved(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _move(contact, entry.group, out)
+
+
+def _move(contact: Contact, group: str | None, out: Deltas) -> None:
+    _count_origin(contact, out, -1)
+    _count_waiting(contact, out, -1)
+    contact.group = group
+    _count_origin(contact, out, +1)
+    _count_waiting(contact, out, +1)
+
+
+# --- conversations ---------------------------------------------------------------------------------------------------
+
+
+def _started(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _act(contact, entry, entry.channel, out)
+    _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
+    if entry.actor == "bot":
+        contact.bot = True
+
+
+def _received(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _act(contact, entry, entry.channel, out)
+    _open(contact, entry, entry.conversation, entry.channel, "contact", out)
+    if contact.snoozed:
+        _set_snoozed(contact, out, snoozed=False)
+    _wait(contact, entry, entry.channel, out)
+
+
+def _sent(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _act(contact, entry, entry.channel, out)
+    _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
+    if entry.actor == "system":
+        return  # welcome, automatic and campaign messages neither answer nor clear
+    if contact.snoozed:
+        _set_snoozed(contact, out, snoozed=False)
+    if entry.actor == "bot":
+        contact.bot = True
+        _stop_waiting(contact, out)
+        if not contact.reached:
+            contact.bot_wrote = True
+            if contact.first_from_ms is not None:
+                contact.first_from_ms = entry.at_ms
+    else:
+        _reach(contact, entry, book, out)
+
+
+def _called(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _act(contact, entry, entry.channel, out)
+    _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
+    if contact.snoozed:
+        _set_snoozed(contact, out, snoozed=False)
+    if entry.flags & WAITS:
+        _wait(contact, entry, entry.channel, out)
+    else:
+        _reach(contact, entry, book, out)
+
+
+def _noted(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _act(contact, entry, _opening_channel(contact, entry), out)
+
+
+def _handed_off(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    channel = _opening_channel(contact, entry)
+    _act(contact, entry, channel, out)
+    if contact.snoozed:
+        _set_snoozed(contact, out, snoozed=False)
+    if not contact.bot:
+        return
+    contact.bot = False
+    _stop_waiting(contact, out)
+    _wait(contact, entry, channel, out)
+    if not contact.reached:
+        contact.first_from_ms = entry.at_ms
+
+
+def _transferred(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    channel = _opening_channel(contact, entry)
+    _act(contact, entry, channel, out)
+    if contact.snoozed:
+        _set_snoozed(contact, out, snoozed=False)
+    _close(contact, entry, out, transferred=True)
+    if entry.group is not None:
+        _move(contact, entry.group, out)
+    if entry.to_conversation is not None:
+        _open(contact, entry, entry.to_conversation, channel, "transfer", out)
+
+
+def _closed(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    _act(contact, entry, _opening_channel(contact, entry), out)
+    if entry.flags & SNOOZE:
+        _set_snoozed(contact, out, snoozed=True)
+        return
+    _close(contact, entry, out, transferred=False)
+    _stop_waiting(contact, out)
+    contact.bot = False
+    contact.snoozed = False
+
+
+_STEPS: dict[int, Callable[[Contact, Entry, RulesBook, Deltas], None]] = {
+    CREATED: _created,
+    DELETED: _deleted,
+    RESTORED: _restored,
+    MOVED: _moved,
+    MERGED: _merged,
+    STARTED: _started,
+    RECEIVED: _received,
+    SENT: _sent,
+    CALLED: _called,
+    NOTED: _noted,
+    HANDED_OFF: _handed_off,
+    TRANSFERRED: _transferred,
+    CLOSED: _closed,
+}
+
+
+def _opening_channel(contact: Contact, entry: Entry) -> str:
+    """The channel of an event that has none: the opening one of its conversation, if that has started by then."""
+    known = contact.conversations.get(entry.conversation or "")
+    return UNKNOWN_CHANNEL if known is None else known[0]
+
+
+def _open(
+    contact: Contact, entry: Entry, conversation: str | None, channel: str | None, opener: str | None, out: Deltas
+) -> None:
+    """Start a conversation, unless its id is known: one starts once, and an id is not used again after its close."""
+    assert conversation is not None
+    assert channel is not None
+    if conversation in contact.conversations:
+        return
+    contact.conversations[conversation] = (channel, False)
+    field = (counters.NEW_CONVERSATION, contact.origin, contact.group, channel, opener, entry.hour)
+    out.count(entry.day, field, 1)
+
+
+def _close(contact: Contact, entry: Entry, out: Deltas, *, transferred: bool) -> None:
+    """Close a conversation, once. An unknown one's id is spent, and its closure counts on channel `unknown`."""
+    assert entry.conversation is not None
+    channel, spent = contact.conversations.get(entry.conversation, (UNKNOWN_CHANNEL, False))
+    if spent:
+        return
+    contact.conversations[entry.conversation] = (channel, True)
+    field = (counters.CLOSED, contact.origin, contact.group, channel, entry.advisor, transferred)
+    out.count(entry.day, field, 1)
+    if not (contact.closed and (contact.resolved or transferred)):
+        _count_origin(contact, out, -1)
+        contact.closed = True
+        contact.resolved = contact.resolved or not transferred
+        _count_origin(contact, out, +1)
+
+
+# --- the wait and its answer -----------------------------------------------------------------------------------------
+
+
+def _wait(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> None:
+    """Begin to wait at this entry, unless a wait stands."""
+    if contact.wait_ms is not None:
+        return
+    contact.wait_ms = entry.at_ms
+    contact.wait_day = entry.day
+    contact.wait_channel = channel or UNKNOWN_CHANNEL
+    _count_waiting(contact, out, +1)
+    if not contact.reached and (contact.bot_wrote or contact.first_from_ms is None):
+        contact.first_from_ms = entry.at_ms
+        contact.bot_wrote = False
+
+
+def _stop_waiting(contact: Contact, out: Deltas) -> None:
+    if contact.wait_ms is not None:
+        _count_waiting(contact, out, -1)
+        contact.wait_ms = None
+
+
+def _set_snoozed(contact: Contact, out: Deltas, *, snoozed: bool) -> None:
+    if contact.snoozed != snoozed:
+        _count_waiting(contact, out, -1)
+        contact.snoozed = snoozed
+        _count_waiting(contact, out, +1)
+
+
+def _reach(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+    """An advisor wrote or called: an effective contact, or one that its channel keeps from being one."""
+    channel, group = entry.channel, contact.group
+    dimensions = (contact.origin, group, channel, entry.advisor)
+    if not entry.flags & EFFECTIVE:
+        if entry.flags & UNCOUNTED:
+            out.count(entry.day, (counters.UNCOUNTED, *dimensions), 1)
+        return
+    assert channel is not None
+    _touch(contact, entry, (entry.advisor, channel, group), out)
+    rules = book.version(entry.rules)
+    clock = rules.clock_of(entry.advisor)
+    answer_ms = entry.at_ms
+
+    def observed(since_ms: int, target_ms: int | None) -> counters.Vector:
+        business_ms = None if clock is None else clock.between_ms(since_ms, answer_ms)
+        return observation(max(0, answer_ms - since_ms), business_ms, target_ms)
+
+    first_ms = None
+    if not contact.reached:
+        _count_origin(contact, out, -1)
+        contact.reached = True
+        _count_origin(contact, out, +1)
+        if contact.creation is not None and contact.first_from_ms is not None:
+            first_ms = max(contact.first_from_ms, contact.creation.at_ms)
+            vector = observed(first_ms, rules.first_response_target_ms)
+            out.observe(contact.creation.day, (counters.FIRST_RESPONSE, *dimensions), vector, 1)
+    since_ms = first_ms if contact.wait_ms is None else contact.wait_ms
+    if since_ms is not None:
+        vector = observed(since_ms, rules.response_target_ms)
+        out.observe(entry.day, (counters.RESPONSE, *dimensions), vector, 1)
+    _stop_waiting(contact, out)
+    contact.bot = False
+
+
+# --- what a contact contributes as a whole ---------------------------------------------------------------------------
+
+
+def _touch(contact: Contact, entry: Entry, touch: tuple[str | None, str, str | None], out: Deltas) -> None:
+    """Count the contact under the set of all that reached it this day."""
+    if contact.touch_day != entry.day:
+        contact.touch_day = entry.day
+        contact.touches = ()
+    before = contact.touches
+    if touch in before:
+        return
+    if before:
+        out.count(entry.day, (counters.INTERACTION, contact.origin, before), -1)
+    contact.touches = tuple(sorted((*before, touch), key=_nulls_last))
+    out.count(entry.day, (counters.INTERACTION, contact.origin, contact.touches), 1)
+
+
+def _act(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> None:
+    """Count the contact as active this day, in this channel and its group of the moment."""
+    assert channel is not None
+    day = entry.day
+    pair = _find_pair(contact, channel)
+    if pair is not None and pair.last == day:
+        return
+    _count_active(contact, day, out, -1)
+    if pair is None:
+        contact.pairs.append(Pair(channel, contact.group, day))
+        contact.pairs.sort(key=lambda pair: _nulls_last((pair.channel, pair.group)))
+    else:
+        pair.before = pair.last
+        pair.last = day
+    _count_active(contact, day, out, +1)
+
+
+def _find_pair(contact: Contact, channel: str) -> Pair | None:
+    for pair in contact.pairs:
+        if pair.channel == channel and pair.group == contact.group:
+            return pair
+    return None
+
+
+def _count_active(contact: Contact, day: int, out: Deltas, times: int) -> None:
+    """One counter for the contact's day: its pairs, which were active, and when each was last active before."""
+    key = tuple(
+        (pair.channel, pair.group, pair.last == day, pair.before if pair.last == day else pair.last)
+        for pair in contact.pairs
+    )
+    if any(active for _, _, active, _ in key):
+        out.count(day, (counters.ACTIVE, contact.origin, key), times)
+
+
+def _count_contact(contact: Contact, out: Deltas, times: int) -> None:
+    creation = contact.creation
+    if creation is None or not contact.created:
+        return
+    status = counters.MERGED if contact.merged else counters.DELETED if contact.deleted else counters.LIVE
+    field = (counters.NEW_CONTACT, contact.origin, creation.group, creation.channel, status)
+    out.count(creation.day, field, times)
+    _count_origin(contact, out, times)
+
+
+def _count_origin(contact: Contact, out: Deltas, times: int) -> None:
+    creation = contact.creation
+    if creation is None or not contact.created or contact.deleted or contact.merged:
+        return
+    flags = (contact.reached, contact.closed, contact.resolved)
+    field = (counters.ORIGIN, contact.origin, contact.group, creation.channel, *flags)
+    out.count(creation.day, field, times)
+
+
+def _count_waiting(contact: Contact, out: Deltas, times: int) -> None:
+    if contact.wait_ms is None or contact.deleted or contact.merged:
+        return
+    field = (
+        counters.WAITING,
+        contact.origin,
+        contact.group,
+        contact.wait_channel,
+        contact.snoozed,
+        contact.wait_ms,
+    )
+    out.count(contact.wait_day, field, times)
+
+
+def _nulls_last(values: Sequence[str | None]) -> tuple[tuple[bool, str], ...]:
+    return tuple((value is None, value or "") for value in values)

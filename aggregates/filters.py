@@ -1,0 +1,46 @@
+"""Filters of a report: origin, group, channel, advisor; several values each, combined."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+NONE: Final = "none"
+"""The word that asks for contacts without an origin, a group…"""
+
+Values = tuple[str | None, ...]
+
+
+class Filters(Struct, frozen=True):
+    """What a report is narrowed to. A dimension that is `None` is not filtered; a value `None` asks for none."""
+
+    origin: Values | None = None
+    group: Values | None = None
+    channel: Values | None = None
+    advisor: Values | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        origin: Iterable[str] = (),
+        group: Iterable[str] = (),
+        channel: Iterable[str] = (),
+        advisor: Iterable[str] = (),
+    ) -> "Filters":
+        """Filters from the words people type; `none` asks for null, no word at all filters nothing."""
+        return cls(*map(_values, (origin, group, channel, advisor)))
+
+    @property
+    def mask(self) -> int:
+        """Which dimensions are filtered: 1 origin, 2 group, 4 channel, 8 advisor."""
+        return sum(1 << bit for bit, values in enumerate(self.dimensions) if values is not None)
+
+    @property
+    def dimensions(self) -> tuple[Values | None, ...]:
+        """The four dimensions in the order of the mask's bits."""
+        return (self.origin, self.group, self.channel, self.advisor)
+
+
+def _values(words: Iterable[str]) -> Values | None:
+    values = tuple(dict.fromkeys(None if word == NONE else word for word in words))
+    return values or None

@@ -1,0 +1,98 @@
+"""An account's settings, compiled for the fold: which schedule answers for an advisor, what is effective, what snoozes.
+
+A journal names the version of the rules each of its events was read under, so that what an event contributed can be
+taken back exactly after the account has changed its settings.
+"""
+
+import hashlib
+import unicodedata
+
+from aggregates.business import BusinessClock
+from aggregates.localtime import LocalCalendar
+from schemas.accounts import AccountSettings, encode_settings
+
+
+class MissingRules(KeyError):
+    """A journal names a version of the rules that was not loaded."""
+
+    def __init__(self, account_id: str, version: int) -> None:
+        super().__init__(f"account {account_id!r}: no settings of version {version:08x} at hand")
+        self.account_id = account_id
+        self.version = version
+
+
+def normalised_reason(reason: str) -> str:
+    """A closing reason as reasons are compared: without case, accents or surplus spaces."""
+    decomposed = unicodedata.normalize("NFKD", reason.casefold())
+    return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
+
+
+class Rules:
+    """One version of an account's settings, compiled. Immutable; equal settings have equal `version`."""
+
+    __slots__ = (
+        "_clocks",
+        "_default_clock",
+        "_snooze_reasons",
+        "calendar",
+        "effective_channels",
+        "first_response_target_ms",
+        "response_target_ms",
+        "settings",
+        "version",
+    )
+
+    def __init__(self, settings: AccountSettings) -> None:
+        self.settings = settings
+        self.version = int.from_bytes(hashlib.sha256(encode_settings(settings)).digest()[:4], "big")
+        self.calendar = LocalCalendar(settings.timezone)
+        self.effective_channels = frozenset(settings.effective_channels)
+        self._snooze_reasons = frozenset(map(normalised_reason, settings.snooze_reasons))
+        self.first_response_target_ms = _milliseconds(settings.targets.first_response_seconds)
+        self.response_target_ms = _milliseconds(settings.targets.response_seconds)
+        clocks = {name: BusinessClock(versions, settings.timezone) for name, versions in settings.schedules.items()}
+        self._default_clock = clocks[settings.default_schedule] if settings.default_schedule is not None else None
+        self._clocks: dict[str, BusinessClock | None] = {}
+        for advisor_id, advisor in settings.advisors.items():
+            name = advisor.schedule
+            if name is None and advisor.group_id is not None:
+                name = settings.groups[advisor.group_id].schedule
+            self._clocks[advisor_id] = self._default_clock if name is None else clocks[name]
+
+    def clock_of(self, advisor_id: str | None) -> BusinessClock | None:
+        """The business clock of an answer: the advisor's schedule, else the settings' group's, else the account's."""
+        if advisor_id is None:
+            return self._default_clock
+        return self._clocks.get(advisor_id, self._default_clock)
+
+    def snoozes(self, reason: str) -> bool:
+        """Whether a close with this reason only snoozes the contact."""
+        return normalised_reason(reason) in self._snooze_reasons
+
+
+class RulesBook:
+    """One account's rules: the current ones, and the older versions its journals name."""
+
+    __slots__ = ("_versions", "current")
+
+    def __init__(self, current: Rules) -> None:
+        self.current = current
+        self._versions = {current.version: current}
+
+    def add(self, rules: Rules) -> None:
+        """Remember a version that is not the current one."""
+        self._versions[rules.version] = rules
+
+    def __contains__(self, version: int) -> bool:
+        return version in self._versions
+
+    def version(self, number: int) -> Rules:
+        """The rules of that version. Raises `MissingRules`."""
+        try:
+            return self._versions[number]
+        except KeyError:
+            raise MissingRules(self.current.settings.account_id, number) from None
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)

@@ -1,0 +1,184 @@
+"""An account's settings: what the accounts topic carries, whole, one record per account.
+
+Only `account_id` is required. A missing list is its default, an empty one is empty. Settings that name a schedule or
+group that does not exist, a zone that is not an IANA zone, or a time that is none are refused whole: half of a
+settings record would give numbers nobody asked for.
+"""
+
+import re
+from datetime import date
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.errors import InvalidSettings
+from schemas.events import MAX_RECORD_BYTES, Channel, Id, Name
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DEFAULT_TIMEZONE = "UTC"
+DEFAULT_SNOOZE_REASONS = ("Esperando visita", "Esperando recordatorio")
+DEFAULT_EFFECTIVE_CHANNELS = ("whatsapp", "messenger", "email", "sms", "call")
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Interval = tuple[str, str]
+"""Opening and close as `HH:MM`; a close not after its opening is the next day's, `24:00` ends a day."""
+
+_OPENING = re.compile(r"^([01]\d|2[0-3]):[0-5]\d$")
+_CLOSE = re.compile(r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")
+_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+
+
+class ScheduleVersion(Struct, frozen=True, kw_only=True):
+    """Working hours from `valid_from` on (local midnight in its zone); the first version covers all time before too."""
+
+    weekly: dict[Weekday, tuple[Interval, ...]] = {}
+    holidays: tuple[str, ...] = ()
+    special_days: dict[str, tuple[Interval, ...]] = {}
+    valid_from: str | None = None
+    timezone: str | None = None
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """A group of advisors."""
+
+    name: Name | None = None
+    schedule: Id | None = None
+
+
+class Advisor(Struct, frozen=True, kw_only=True):
+    """A human who answers; without a schedule, the group's holds, else the account's."""
+
+    name: Name | None = None
+    group_id: Id | None = None
+    schedule: Id | None = None
+
+
+class Targets(Struct, frozen=True, kw_only=True):
+    """The account's targets, in seconds; without one, no share within target is published."""
+
+    first_response_seconds: Annotated[float, Meta(ge=0)] | None = None
+    response_seconds: Annotated[float, Meta(ge=0)] | None = None
+
+
+class AccountSettings(Struct, frozen=True, kw_only=True):
+    """Everything an account may set; see `default_settings` for an account that set nothing."""
+
+    account_id: Id
+    name: Name | None = None
+    timezone: str = DEFAULT_TIMEZONE
+    schedules: dict[Id, tuple[ScheduleVersion, ...]] = {}
+    default_schedule: Id | None = None
+    groups: dict[Id, Group] = {}
+    advisors: dict[Id, Advisor] = {}
+    snooze_reasons: tuple[Name, ...] = DEFAULT_SNOOZE_REASONS
+    effective_channels: tuple[Channel, ...] = DEFAULT_EFFECTIVE_CHANNELS
+    targets: Targets = Targets()
+
+
+_decode_value = msgspec.json.Decoder(object).decode
+
+
+def default_settings(account_id: str) -> AccountSettings:
+    """The settings of an account that never sent any: UTC, no schedule, the default lists."""
+    return AccountSettings(account_id=account_id)
+
+
+def decode_settings(value: bytes | str) -> AccountSettings:
+    """The settings in an accounts record's value. Raises `InvalidSettings`, and nothing else, if they break a rule."""
+    if len(value) > MAX_RECORD_BYTES:
+        raise InvalidSettings("oversize", f"{len(value)} bytes; the most is {MAX_RECORD_BYTES}")
+    try:
+        # An optional field that is null is missing, at any depth: drop nulls before the types are checked.
+        settings = msgspec.convert(_without_nulls(_decode_value(value)), AccountSettings)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidSettings("malformed", str(error)[:500]) from None
+    _check(settings)
+    return settings
+
+
+def decode_settings_record(key: bytes | None, value: bytes | None) -> AccountSettings | None:
+    """The settings of a record of the accounts topic; `None` for a tombstone of a valid key. Raises `InvalidSettings`."""
+    if value is None:
+        if not key:
+            raise InvalidSettings("malformed", "a record without key and value")
+        return None
+    settings = decode_settings(value)
+    if key is None or key != settings.account_id.encode():
+        raise InvalidSettings("key-mismatch", "the record's key is not its account_id")
+    return settings
+
+
+def encode_settings(settings: AccountSettings) -> bytes:
+    """Settings as canonical JSON: equal settings give equal bytes."""
+    return msgspec.json.encode(settings, order="deterministic")
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _check(settings: AccountSettings) -> None:
+    _check_zone("timezone", settings.timezone)
+    for name, versions in settings.schedules.items():
+        where = f"schedules.{name}"
+        if not versions:
+            raise InvalidSettings("malformed", f"{where} is empty; leave it out, or give it a version")
+        starts = [version.valid_from for version in versions]
+        if len(set(starts)) != len(starts):
+            raise InvalidSettings("malformed", f"{where} has two versions of one valid_from")
+        for version in versions:
+            _check_version(where, version)
+    _check_schedule("default_schedule", settings.default_schedule, settings)
+    for group_id, group in settings.groups.items():
+        _check_schedule(f"groups.{group_id}.schedule", group.schedule, settings)
+    for advisor_id, advisor in settings.advisors.items():
+        _check_schedule(f"advisors.{advisor_id}.schedule", advisor.schedule, settings)
+        if advisor.group_id is not None and advisor.group_id not in settings.groups:
+            raise InvalidSettings("unknown-group", f"advisors.{advisor_id}.group_id: no group {advisor.group_id!r}")
+
+
+def _check_schedule(where: str, name: str | None, settings: AccountSettings) -> None:
+    if name is not None and name not in settings.schedules:
+        raise InvalidSettings("unknown-schedule", f"{where}: no schedule {name!r}")
+
+
+def _check_version(where: str, version: ScheduleVersion) -> None:
+    if version.timezone is not None:
+        _check_zone(f"{where}.timezone", version.timezone)
+    if version.valid_from is not None:
+        _check_date(f"{where}.valid_from", version.valid_from)
+    for day in version.holidays:
+        _check_date(f"{where}.holidays", day)
+    for weekday, intervals in version.weekly.items():
+        _check_intervals(f"{where}.weekly.{weekday}", intervals)
+    for day, intervals in version.special_days.items():
+        _check_date(f"{where}.special_days", day)
+        _check_intervals(f"{where}.special_days.{day}", intervals)
+
+
+def _check_intervals(where: str, intervals: tuple[Interval, ...]) -> None:
+    for opening, close in intervals:
+        if not _OPENING.fullmatch(opening) or not _CLOSE.fullmatch(close):
+            raise InvalidSettings("malformed", f"{where}: [{opening!r}, {close!r}] is not a pair of HH:MM")
+
+
+def _check_date(where: str, text: str) -> None:
+    try:
+        if not _DATE.fullmatch(text):
+            raise ValueError
+        date.fromisoformat(text)
+    except ValueError:
+        raise InvalidSettings("malformed", f"{where}: {text!r} is not a date (YYYY-MM-DD)") from None
+
+
+def _check_zone(where: str, name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):
+        raise InvalidSettings("malformed", f"{where}: {name!r} is not an IANA time zone") from None

@@ -1,0 +1,314 @@
+"""The events of the two event topics: a closed tagged union, decoded from raw bytes.
+
+One struct per event type, in the order that settles events of one instant (`EVENT_TYPES`). Unknown fields are ignored
+and never stored; an optional field that is `null` is missing; an empty id is malformed. A new type of event is one
+struct here, one example in `schemas/examples/`, and one branch in `aggregates/contact.py`.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.errors import InvalidEvent, UnknownType
+
+MAX_RECORD_BYTES = 1 << 20
+"""A longer record is dead-lettered as `oversize`: Kafka's own default limit of a request."""
+
+MAX_ID_LENGTH = 256
+MAX_FUTURE = timedelta(hours=1)
+"""How far `occurred_at` may be ahead of the record's own timestamp (clocks of producers differ by less)."""
+
+EARLIEST_MS = 0
+"""Instants before 1970 are a broken clock, not history."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+Name = Annotated[str, Meta(max_length=1024)]
+Channel = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[a-z][a-z0-9_.-]*$",
+        description="whatsapp, messenger, instagram, email, sms, webchat, call, or any other lower-case word",
+    ),
+]
+Sequence = Annotated[int, Meta(ge=-(2**53), le=2**53, description="the order of events stamped alike")]
+Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with offset")]
+
+
+class BaseEvent(Struct, frozen=True, gc=False, tag_field="type", kw_only=True):
+    """What every event carries. `rank` is the type's place in the order of events stamped alike."""
+
+    id: Id
+    account_id: Id
+    contact_id: Id
+    occurred_at: Instant
+    sequence: Sequence | None = None
+
+    rank: ClassVar[int]
+    topic: ClassVar[Literal["contacts", "conversations"]]
+
+
+class ContactCreated(BaseEvent, frozen=True, gc=False, tag="contact.created", kw_only=True):
+    """A contact appeared: by itself, entered by an advisor, or imported. A second creation changes nothing."""
+
+    origin: Name | None
+    channel: Channel
+    group_id: Id | None = None
+    by: Literal["contact", "advisor", "import"] | None = None
+
+    rank: ClassVar[int] = 0
+    topic: ClassVar = "contacts"
+
+
+class ContactDeleted(BaseEvent, frozen=True, gc=False, tag="contact.deleted", kw_only=True):
+    """The contact was deleted; it stays among the new contacts and leaves the origins."""
+
+    rank: ClassVar[int] = 1
+    topic: ClassVar = "contacts"
+
+
+class ContactRestored(BaseEvent, frozen=True, gc=False, tag="contact.restored", kw_only=True):
+    """A deletion was undone."""
+
+    rank: ClassVar[int] = 2
+    topic: ClassVar = "contacts"
+
+
+class ContactMoved(BaseEvent, frozen=True, gc=False, tag="contact.moved", kw_only=True):
+    """The contact is in another group from now on (`null`: in none)."""
+
+    group_id: Id | None
+
+    rank: ClassVar[int] = 3
+    topic: ClassVar = "contacts"
+
+
+class ContactMerged(BaseEvent, frozen=True, gc=False, tag="contact.merged", kw_only=True):
+    """The contact was merged into another, which survives."""
+
+    into: Id
+
+    rank: ClassVar[int] = 4
+    topic: ClassVar = "contacts"
+
+
+class ConversationStarted(BaseEvent, frozen=True, gc=False, tag="conversation.started", kw_only=True):
+    """A conversation was opened."""
+
+    conversation_id: Id
+    channel: Channel
+    by: Literal["contact", "advisor", "bot", "system"]
+
+    rank: ClassVar[int] = 5
+    topic: ClassVar = "conversations"
+
+
+class MessageReceived(BaseEvent, frozen=True, gc=False, tag="message.received", kw_only=True):
+    """The contact wrote."""
+
+    conversation_id: Id
+    channel: Channel
+
+    rank: ClassVar[int] = 6
+    topic: ClassVar = "conversations"
+
+
+class Author(Struct, frozen=True, gc=False):
+    """Who sent a message; an advisor has an id."""
+
+    kind: Literal["advisor", "bot", "system"]
+    id: Id | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "advisor" and self.id is None:
+            raise ValueError("an advisor's message needs author.id")
+
+
+class MessageSent(BaseEvent, frozen=True, gc=False, tag="message.sent", kw_only=True):
+    """Somebody of the team, a bot or the system (welcome, automatic, campaign) wrote to the contact."""
+
+    conversation_id: Id
+    channel: Channel
+    author: Author
+
+    rank: ClassVar[int] = 7
+    topic: ClassVar = "conversations"
+
+
+class CallLogged(BaseEvent, frozen=True, gc=False, tag="call.logged", kw_only=True):
+    """A call, sent when its outcome is known; `occurred_at` is when it began."""
+
+    conversation_id: Id
+    direction: Literal["inbound", "outbound"]
+    outcome: Literal["accepted", "rejected", "missed"]
+    advisor_id: Id | None = None
+
+    rank: ClassVar[int] = 8
+    topic: ClassVar = "conversations"
+
+    def __post_init__(self) -> None:
+        if self.advisor_id is None and self.outcome != "missed":
+            raise ValueError("advisor_id may be missing only when the call was missed")
+
+
+class NoteAdded(BaseEvent, frozen=True, gc=False, tag="note.added", kw_only=True):
+    """An internal note; the contact does not see it."""
+
+    conversation_id: Id
+    advisor_id: Id | None = None
+
+    rank: ClassVar[int] = 9
+    topic: ClassVar = "conversations"
+
+
+class ConversationHandedOff(BaseEvent, frozen=True, gc=False, tag="conversation.handed_off", kw_only=True):
+    """The bot gave the conversation to humans."""
+
+    conversation_id: Id
+    to_advisor_id: Id | None = None
+
+    rank: ClassVar[int] = 10
+    topic: ClassVar = "conversations"
+
+
+class ConversationTransferred(BaseEvent, frozen=True, gc=False, tag="conversation.transferred", kw_only=True):
+    """The conversation was closed here and goes on elsewhere: another group, another conversation."""
+
+    conversation_id: Id
+    advisor_id: Id | None = None
+    to_conversation_id: Id | None = None
+    to_advisor_id: Id | None = None
+    to_group_id: Id | None = None
+
+    rank: ClassVar[int] = 11
+    topic: ClassVar = "conversations"
+
+
+class ConversationClosed(BaseEvent, frozen=True, gc=False, tag="conversation.closed", kw_only=True):
+    """The conversation was closed, or snoozed when the reason is one of the account's snooze reasons."""
+
+    conversation_id: Id
+    reason: Name
+    advisor_id: Id | None = None
+
+    rank: ClassVar[int] = 12
+    topic: ClassVar = "conversations"
+
+
+ContactEvent = ContactCreated | ContactDeleted | ContactRestored | ContactMoved | ContactMerged
+ConversationEvent = (
+    ConversationStarted
+    | MessageReceived
+    | MessageSent
+    | CallLogged
+    | NoteAdded
+    | ConversationHandedOff
+    | ConversationTransferred
+    | ConversationClosed
+)
+Event = ContactEvent | ConversationEvent
+
+EVENT_TYPES: tuple[type[BaseEvent], ...] = (
+    ContactCreated,
+    ContactDeleted,
+    ContactRestored,
+    ContactMoved,
+    ContactMerged,
+    ConversationStarted,
+    MessageReceived,
+    MessageSent,
+    CallLogged,
+    NoteAdded,
+    ConversationHandedOff,
+    ConversationTransferred,
+    ConversationClosed,
+)
+"""Every event type, in the order that settles events of one instant and sequence; `rank` is the index."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_FUTURE_MS = MAX_FUTURE // timedelta(milliseconds=1)
+
+
+class _Head(Struct):
+    type: str
+
+
+T = TypeVar("T")
+
+
+def type_name(event: BaseEvent | type[BaseEvent]) -> str:
+    """The event's `type` as it stands in JSON, e.g. `message.sent`."""
+    tag = event.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+_KNOWN_TYPES = frozenset(type_name(struct) for struct in EVENT_TYPES)
+_decode_event: Callable[[bytes | str], Event] = msgspec.json.Decoder(Event).decode
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def instant_us(moment: datetime) -> int:
+    """Microseconds since 1970 UTC of an aware `datetime`, exactly (floats are not, after 2033)."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def decode_event(value: bytes | str) -> Event:
+    """The event in a record's value.
+
+    Raises `UnknownType` for a type this version does not know, `InvalidEvent` for anything else that breaks the
+    contract; never another exception, whatever the bytes.
+    """
+    if len(value) > MAX_RECORD_BYTES:
+        raise InvalidEvent("oversize", f"{len(value)} bytes; the most is {MAX_RECORD_BYTES}")
+    try:
+        event = _decode_event(value)
+        at_us = instant_us(event.occurred_at)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        raise _refusal(value, error) from None
+    if at_us < EARLIEST_MS * 1000:
+        raise InvalidEvent("malformed", "occurred_at is before 1970")
+    return event
+
+
+def _refusal(value: bytes | str, error: Exception) -> Exception:
+    try:
+        name = _decode_head(value).type
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        name = None
+    if name is not None and name not in _KNOWN_TYPES:
+        return UnknownType(name)
+    return InvalidEvent("malformed", str(error)[:500])
+
+
+def decode_record(
+    topic: Literal["contacts", "conversations"], key: bytes | None, value: bytes | None, timestamp_ms: int
+) -> Event:
+    """The event of a Kafka record, with the checks that need the record: its key, topic and timestamp.
+
+    Raises `UnknownType` or `InvalidEvent`, as `decode_event` does.
+    """
+    if value is None:
+        raise InvalidEvent("malformed", "the record has no value")
+    event = decode_event(value)
+    if event.topic != topic:
+        raise InvalidEvent("wrong-topic", f"{type_name(event)} belongs on the {event.topic} topic")
+    if key is None or key != event.contact_id.encode():
+        raise InvalidEvent("key-mismatch", "the record's key is not its contact_id; it would split the contact in two")
+    if instant_us(event.occurred_at) > (timestamp_ms + _MAX_FUTURE_MS) * 1000:
+        raise InvalidEvent("future", "occurred_at is more than an hour ahead of the record's timestamp")
+    return event
+
+
+def encode_event(event: BaseEvent) -> bytes:
+    """The event as JSON, fields in order, missing ones left out: what a producer puts into a record's value."""
+    fields: dict[str, Any] = {"id": event.id, "type": type_name(event)}
+    for name, value in msgspec.to_builtins(event).items():
+        if value is not None or name in ("origin",) or (name == "group_id" and isinstance(event, ContactMoved)):
+            fields[name] = value
+    return msgspec.json.encode(fields)
