@@ -3,8 +3,8 @@
 A cube is a hash. For each of the 16 subsets of {origin, group, channel, advisor} (a mask), and each combination of
 values of its dimensions that occurred, one *slice* under `slice_key(mask, values)` holds the counters that add up over
 values. Under `sets_key(mask)` stand the counters that do not: of how many contacts each was reached by, and active in,
-exactly this set of values, with all dimensions outside the mask forgotten. Under `VALUES_KEY`, the values that occurred.
-So a query reads, per day, one slice per combination of its filters' values, and one entry of sets.
+exactly this set of values, with all dimensions outside the mask forgotten. Under `VALUES_KEY`, the values that
+occurred. So a query reads, per day, one slice per combination of its filters' values, and one entry of sets.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -209,9 +209,7 @@ def _interactions(fields: list[tuple[Field, int]], mask: int) -> list[tuple[str 
             by_advisor.setdefault(advisor, set()).add(pair)
         key = (
             origin if mask & ORIGIN else None,
-            _sorted(
-                (advisor if mask & ADVISOR else None, _sorted(pairs)) for advisor, pairs in by_advisor.items()
-            ),
+            _sorted((advisor if mask & ADVISOR else None, _sorted(pairs)) for advisor, pairs in by_advisor.items()),
         )
         projected[key] = projected.get(key, 0) + n
     return [(*key, n) for key, n in sorted(projected.items(), key=repr)]

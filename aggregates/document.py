@@ -11,7 +11,7 @@ from aggregates.cube import VALUES_KEY, Cube, decode_slice, decode_values, order
 from aggregates.filters import Filters
 from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period, presets
-from aggregates.report import Metrics, instant_text, metrics, table_filters
+from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
 from schemas.accounts import AccountSettings
 
 SCHEMA = "mediana.report/1"
@@ -64,7 +64,8 @@ def snapshot_document(
     waiting: Iterable[Waiting],
     publication: Publication,
 ) -> dict[str, Any]:
-    """The document. `cubes` holds the whole cube of each of `period_days` that has one; `waiting` is of all days."""
+    """The document. `cubes` holds the cube of each of `period_days` that has one (`first_keys` and `table_keys` of
+    it suffice); `waiting` is of all days."""
     today = date.fromordinal(calendar.day_of(publication.as_of_ms))
     return {
         "schema": SCHEMA,
@@ -137,3 +138,19 @@ def _waiting_now(days: Iterable[Waiting]) -> Metrics:
         if day.oldest_ms is not None:
             oldest_ms = day.oldest_ms if oldest_ms is None else min(oldest_ms, day.oldest_ms)
     return {"contacts": contacts, "snoozed": snoozed, "oldest": instant_text(oldest_ms)}
+
+
+def first_keys() -> list[bytes]:
+    """The fields of a day's cube that the document reads, whatever occurred on the day."""
+    return needed_keys(Filters())
+
+
+def table_keys(cube: Cube) -> list[bytes]:
+    """The fields of a day's cube that the tables per advisor and per group read, given `first_keys` of it."""
+    return [
+        key
+        for rows in table_filters(Filters(), [cube]).values()
+        for row in rows
+        for key in needed_keys(row)
+        if key != VALUES_KEY
+    ]

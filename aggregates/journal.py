@@ -98,9 +98,7 @@ _Head = tuple[int, int, int, str, int, int, int]
 
 
 def _created(head: _Head, event: ContactCreated, rules: Rules) -> Entry:
-    return Entry(
-        *head, actor=event.by or "contact", channel=event.channel, group=event.group_id, origin=event.origin
-    )
+    return Entry(*head, actor=event.by or "contact", channel=event.channel, group=event.group_id, origin=event.origin)
 
 
 def _plain(head: _Head, event: Event, rules: Rules) -> Entry:

@@ -86,7 +86,14 @@ def _table_row(
     assert values is not None
     whole = metrics(period, cubes, filters, calendar)
     row: Metrics = {name: values[0]}
-    for box in ("first_response", "response", "interactions", "new_contacts", "new_conversations", "closed_conversations"):
+    for box in (
+        "first_response",
+        "response",
+        "interactions",
+        "new_contacts",
+        "new_conversations",
+        "closed_conversations",
+    ):
         if whole[box] is not None:
             row[box] = {key: value for key, value in whole[box].items() if key not in ("by_day", "distribution")}
     if name == "group":
@@ -237,7 +244,7 @@ class _Total:
         return [{"origin": origin, **dict(zip(names, row, strict=True))} for origin, row in rows]
 
     def _heatmap(self) -> dict[str, list[int]]:
-        cells = {weekday: [0] * 24 for weekday in WEEKDAYS}
+        cells: dict[str, list[int]] = {weekday: [0] * 24 for weekday in WEEKDAYS}
         for day, rows in self._conversations.items():
             hours = cells[_weekday(day)]
             for _, _, hour, n in rows:
@@ -245,7 +252,7 @@ class _Total:
         return cells
 
     def _occurrences(self, calendar: LocalCalendar) -> dict[str, list[int]]:
-        cells = {weekday: [0] * 24 for weekday in WEEKDAYS}
+        cells: dict[str, list[int]] = {weekday: [0] * 24 for weekday in WEEKDAYS}
         for day in self._period.days:
             hours = cells[_weekday(day)]
             for hour, times in enumerate(calendar.hours_of_day(day)):

@@ -7,7 +7,7 @@ settings record would give numbers nobody asked for.
 
 import re
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -16,12 +16,12 @@ from msgspec import Meta, Struct
 from schemas.errors import InvalidSettings
 from schemas.events import MAX_RECORD_BYTES, Channel, Id, Name
 
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_SNOOZE_REASONS = ("Esperando visita", "Esperando recordatorio")
 DEFAULT_EFFECTIVE_CHANNELS = ("whatsapp", "messenger", "email", "sms", "call")
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 Interval = tuple[str, str]
 """Opening and close as `HH:MM`; a close not after its opening is the next day's, `24:00` ends a day."""
 
@@ -99,7 +99,7 @@ def decode_settings(value: bytes | str) -> AccountSettings:
 
 
 def decode_settings_record(key: bytes | None, value: bytes | None) -> AccountSettings | None:
-    """The settings of a record of the accounts topic; `None` for a tombstone of a valid key. Raises `InvalidSettings`."""
+    """The settings of an accounts record; `None` for the tombstone of an account. Raises `InvalidSettings`."""
     if value is None:
         if not key:
             raise InvalidSettings("malformed", "a record without key and value")
@@ -180,5 +180,5 @@ def _check_date(where: str, text: str) -> None:
 def _check_zone(where: str, name: str) -> None:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):  # an unknown zone is a KeyError
         raise InvalidSettings("malformed", f"{where}: {name!r} is not an IANA time zone") from None

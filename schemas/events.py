@@ -307,8 +307,11 @@ def decode_record(
 
 def encode_event(event: BaseEvent) -> bytes:
     """The event as JSON, fields in order, missing ones left out: what a producer puts into a record's value."""
+    required = (
+        {"origin"} if isinstance(event, ContactCreated) else {"group_id"} if isinstance(event, ContactMoved) else ()
+    )
     fields: dict[str, Any] = {"id": event.id, "type": type_name(event)}
-    for name, value in msgspec.to_builtins(event).items():
-        if value is not None or name in ("origin",) or (name == "group_id" and isinstance(event, ContactMoved)):
-            fields[name] = value
+    fields |= {
+        name: value for name, value in msgspec.to_builtins(event).items() if value is not None or name in required
+    }
     return msgspec.json.encode(fields)

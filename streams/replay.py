@@ -111,7 +111,11 @@ def run(
             return 2
         (account,) = replay.settings
     wanted = period(start, end)
-    cubes = {day: cube.build(replay.counters[account][day]) for day in wanted.days if replay.counters.get(account, {}).get(day)}
+    cubes = {
+        day: cube.build(replay.counters[account][day])
+        for day in wanted.days
+        if replay.counters.get(account, {}).get(day)
+    }
     calendar = replay.book(account).current.calendar
     _print(metrics(wanted, cubes, filters, calendar, table_filters(filters, cubes.values())))
     return 0

@@ -1,0 +1,78 @@
+# Mediana: `make` alone lists what can be done. Nothing here needs root, and nothing is installed outside .venv
+# except Kafka's jars, which go to a cache folder (MEDIANA_CACHE, default ~/.cache/mediana).
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+# What `make demo` and `make bench` read from the command line: `make demo DEMO_SECONDS=120`.
+export DEMO_SECONDS DEMO_DAYS DEMO_RATE DEMO_SEED DEMO_FOLDER DEMO_HTTP_PORT DEMO_KAFKA_PORT DEMO_CONTROLLER_PORT
+export DEMO_REDIS_PORT DEMO_WORKER_METRICS_PORT DEMO_SNAPSHOT_METRICS_PORT
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install lint fmt test demo bench jars lock clean
+
+help: ## show this list
+	@printf 'Mediana: a live report of how fast a team answers its contacts.\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nNeeds Python 3.11, Java 17 or newer and Maven. Start with: make demo\n'
+
+install: $(STAMP) ## make .venv and install the locked dependencies (instant when nothing changed)
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  printf '%s not found. Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv)\n' '$(PYTHON)' >&2; \
+	  printf 'or name another Python, 3.11 or newer: make PYTHON=/path/to/python3 install\n' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  printf '%s is older than Python 3.11. Name a newer one: make PYTHON=/path/to/python3.11 install\n' \
+	  '$(PYTHON)' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  printf '%s lacks its venv module. Debian, Ubuntu: apt install python3.11-venv\n' '$(PYTHON)' >&2; exit 1; }
+	@test -x $(BIN)/python || { echo 'install: making $(VENV)'; $(PYTHON) -m venv $(VENV); }
+	@echo 'install: locked dependencies (requirements/dev.txt)'
+	@$(PIP) install --quiet --require-hashes --prefer-binary -r requirements/dev.txt || { \
+	  printf 'The packages could not be installed. Without network, point pip at a mirror or at a folder of wheels\n' >&2; \
+	  printf '(PIP_INDEX_URL, PIP_FIND_LINKS). A hash that does not match is a package other than the locked one.\n' >&2; \
+	  exit 1; }
+	@echo 'install: mediana itself'
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lint: install ## ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: install ## put the code into the format that lint asks for
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+jars: install ## fetch Kafka's jars into the cache (demo and test do it by themselves)
+	@$(BIN)/python -m streams.local.jars
+
+test: install jars ## every test, against a real Kafka and a real Redis (PYTEST='-k name' narrows)
+	$(BIN)/python -m pytest $(PYTEST)
+
+demo: install ## everything on this machine, page at http://127.0.0.1:8080 (DEMO_SECONDS=120 ends by itself)
+	@$(BIN)/python -m streams.local.demo
+
+bench: install ## measure and print one line
+	@$(BIN)/python -m bench
+
+# uv is needed only here: the locks themselves install with plain pip.
+UV   ?= uv
+LOCK  = $(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links
+
+lock: ## renew requirements/*.txt after a change of pyproject.toml (needs uv; UPGRADE=--upgrade for newer ones)
+	@command -v $(UV) >/dev/null || { echo 'uv not found: pip install uv, or name it: make UV=/path/to/uv lock' >&2; exit 1; }
+	$(LOCK) $(UPGRADE) --extra dev pyproject.toml -o requirements/dev.txt
+	$(LOCK) --constraint requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	echo setuptools | $(LOCK) --constraint requirements/dev.txt - -o requirements/build.txt
+
+clean: ## remove .venv and everything built or cached in this folder (the jar cache stays)
+	rm -rf $(VENV) .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

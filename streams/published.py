@@ -1,0 +1,150 @@
+"""What is published of an account, in Redis: names, manifest, and the one script that publishes.
+
+All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Cubes are written
+beforehand, under names no manifest knows yet; then the script writes the document, the manifest and the history
+together, or nothing. A reader takes the manifest first and then the cubes it names, and so sees one revision whole;
+cubes that no manifest names any more are left for a while, for readers that are under way.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from aggregates.document import Waiting
+from streams.config import MAIN_NAMESPACE
+
+GARBAGE_REVISIONS = 2
+GARBAGE_MS = 10 * 60 * 1000
+"""A cube that is referenced no more goes after this many revisions and this time, whichever is later."""
+
+
+class SnapshotterKeys:
+    """Names of the keys of the snapshotter itself under a namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        base = f"{{mediana:{namespace}}}:"
+        self.heads = f"{base}published"
+        """Hash: account → `Head`, what its newest revision shows."""
+        self.cursors = f"{base}snapshot-cursors"
+        """Hash: shard → the commit up to which every account's changes are published."""
+        self.lock = f"{base}snapshot-lock"
+
+
+class PublicKeys:
+    """Names of the keys of one account under a namespace (`main` stands without its name)."""
+
+    def __init__(self, namespace: str, account_id: str) -> None:
+        before = "" if namespace == MAIN_NAMESPACE else f"{namespace}:"
+        self.account_id = account_id
+        self._base = f"{before}mediana:{{{account_id}}}"
+        self.report = f"{self._base}:report"
+        self.manifest = f"{self._base}:manifest"
+        self.history = f"{self._base}:history"
+        self.revision = f"{self._base}:revision"
+        self.garbage = f"{self._base}:garbage"
+        self.channel = f"{self._base}:published"
+
+    def cube(self, day: int, revision: int) -> str:
+        """The cube of a day (its ordinal), as of the revision that wrote it."""
+        return f"{self._base}:cube:{day}:{revision}"
+
+
+class DayCube(Struct, array_like=True, frozen=True):
+    """Where a day's cube is, and who has been waiting since that day."""
+
+    revision: int
+    waiting: Waiting
+
+
+class Manifest(Struct, frozen=True):
+    """What belongs to one revision of an account's report."""
+
+    revision: int
+    published_at_ms: int
+    as_of_ms: int
+    complete: bool
+    timezone: str
+    today: int
+    """The account's day (ordinal) that the preset periods end on."""
+    rules: int
+    """Version of the account's settings that the document shows."""
+    seqs: dict[int, int]
+    """Shard → the sequence number of its last commit that is in this revision."""
+    days: dict[int, DayCube]
+    format: int = 1
+
+
+class Head(Struct, array_like=True, frozen=True):
+    """What decides whether an account that did not change is published again."""
+
+    revision: int
+    today: int
+    rules: int
+    complete: bool
+
+
+encode_head = msgspec.msgpack.Encoder().encode
+decode_head = msgspec.msgpack.Decoder(Head).decode
+encode_manifest = msgspec.msgpack.Encoder().encode
+decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
+
+PUBLISH = """
+-- KEYS: revision report manifest history garbage
+-- ARGV: expected revision, new revision, document, manifest, history length, channel, notification, garbage note,
+--       number of fresh cubes, the fresh cubes…, the cubes they replace…
+local known = redis.call('GET', KEYS[1]) or '0'
+if known ~= ARGV[1] then return redis.error_reply('SUPERSEDED by revision ' .. known) end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3])
+redis.call('SET', KEYS[3], ARGV[4])
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+local oldest = tonumber(ARGV[2]) - tonumber(ARGV[5])
+for _, revision in ipairs(redis.call('HKEYS', KEYS[4])) do
+  if tonumber(revision) <= oldest then redis.call('HDEL', KEYS[4], revision) end
+end
+local fresh = tonumber(ARGV[9])
+for i = 10, 9 + fresh do redis.call('HDEL', KEYS[5], ARGV[i]) end
+for i = 10 + fresh, #ARGV do redis.call('HSET', KEYS[5], ARGV[i], ARGV[8]) end
+redis.call('PUBLISH', ARGV[6], ARGV[7])
+return redis.status_reply('OK')
+"""
+"""Publishes a revision, if the newest is still the one it was made after."""
+
+
+class Superseded(RuntimeError):
+    """Another snapshotter published in the meantime; read the manifest again."""
+
+
+async def load_manifest(redis: Any, keys: PublicKeys) -> Manifest | None:
+    """The account's newest manifest."""
+    data = await redis.get(keys.manifest)
+    return None if data is None else decode_manifest(data)
+
+
+class Garbage(Struct, frozen=True):
+    """A cube that no manifest names, as it stands in the garbage hash: `DAY:REVISION` → `SINCE_REVISION:SINCE_MS`."""
+
+    day: int
+    revision: int
+
+    @property
+    def member(self) -> str:
+        """The field of the garbage hash."""
+        return f"{self.day}:{self.revision}"
+
+
+def garbage_note(revision: int, now_ms: int) -> str:
+    """Since when a cube is garbage."""
+    return f"{revision}:{now_ms}"
+
+
+def disposable(garbage: dict[bytes, bytes], revision: int, now_ms: int) -> list[Garbage]:
+    """The cubes that may be deleted now."""
+    found = []
+    for member, note in garbage.items():
+        since_revision, since_ms = map(int, note.split(b":"))
+        if revision - since_revision >= GARBAGE_REVISIONS and now_ms - since_ms >= GARBAGE_MS:
+            day, cube_revision = map(int, member.split(b":"))
+            found.append(Garbage(day, cube_revision))
+    return found

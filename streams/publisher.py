@@ -1,0 +1,274 @@
+"""Publishing one account: the changed days' cubes, the document, the manifest."""
+
+import time
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import orjson
+from msgspec import Struct
+from redis.exceptions import ResponseError
+
+from aggregates import cube
+from aggregates.counters import Field, Value
+from aggregates.cube import Cube
+from aggregates.document import (
+    Publication,
+    first_keys,
+    period_days,
+    snapshot_document,
+    table_keys,
+    waiting_of,
+)
+from aggregates.report import instant_text
+from aggregates.rules import Rules
+from schemas.accounts import AccountSettings
+from streams.published import (
+    PUBLISH,
+    DayCube,
+    Garbage,
+    Manifest,
+    PublicKeys,
+    Superseded,
+    disposable,
+    encode_manifest,
+    garbage_note,
+    load_manifest,
+)
+from streams.shards import Scan, ShardCut, ShardReader, ShardState
+
+CUBE_FIELDS_PER_WRITE = 500
+"""Fields per HSET of a cube, so that no single command holds the server for long."""
+
+READS_AT_ONCE = 100
+
+
+class LogCut(Struct, frozen=True):
+    """Where the log ended at an instant: shard → (end of contacts, end of conversations). `None`: not known."""
+
+    as_of_ms: int
+    ends: dict[int, tuple[int, int]] | None
+
+
+class Published(Struct, frozen=True):
+    """What was published of an account."""
+
+    account_id: str
+    manifest: Manifest
+    changed_days: int
+    document_bytes: int
+
+
+class Publisher:
+    """Publishes accounts under a namespace."""
+
+    def __init__(
+        self, redis: Any, namespace: str, shards: list[ShardReader], history: int, retention_days: int
+    ) -> None:
+        self._redis = redis
+        self._namespace = namespace
+        self._shards = shards
+        self._history = history
+        self._retention_days = retention_days
+
+    async def publish(self, settings: AccountSettings, log: LogCut, scans: list[Scan]) -> Published:
+        """Publish the account's next revision.
+
+        `scans` tells, shard by shard, what changed since a time when every account was published. Raises `Superseded`
+        when another snapshotter was faster, `UnsteadyShard` when a shard cannot be read now.
+        """
+        keys = PublicKeys(self._namespace, settings.account_id)
+        before = await load_manifest(self._redis, keys)
+        rules = Rules(settings)
+        revision = before.revision + 1 if before is not None else 1
+        now_ms = int(time.time() * 1000)
+        today = rules.calendar.day_of(log.as_of_ms)
+
+        cuts, changed = await self._changed_counters(settings.account_id, before, scans)
+        fresh = {day: cube.build(cube.merged_counters(parts)) for day, parts in changed.items()}
+        days = {} if before is None else dict(before.days)
+        for day, built in fresh.items():
+            days.pop(day, None)
+            if built:
+                days[day] = DayCube(revision, waiting_of(built))
+        oldest = today - self._retention_days
+        days = {day: there for day, there in days.items() if day >= oldest}
+        await self._write_cubes(keys, revision, now_ms, {day: built for day, built in fresh.items() if day in days})
+
+        wanted = {day for day in period_days(date.fromordinal(today)) if day in days}
+        stored = await self._stored_cubes(keys, {day: days[day].revision for day in wanted if day not in fresh})
+        cubes: dict[int, Cube] = {**stored, **{day: fresh[day] for day in wanted if day in fresh}}
+        states = [cut.state for cut in cuts]
+        lag, reasons = completeness(states, log)
+        publication = Publication(
+            revision=revision,
+            published_at_ms=now_ms,
+            as_of_ms=log.as_of_ms,
+            complete=not reasons,
+            lag_records=lag,
+            incomplete_reasons=tuple(reasons),
+            changed_days=None if before is None else tuple(changed),
+        )
+        document = orjson.dumps(
+            snapshot_document(settings, rules.calendar, cubes, (there.waiting for there in days.values()), publication)
+        )
+        manifest = Manifest(
+            revision=revision,
+            published_at_ms=now_ms,
+            as_of_ms=log.as_of_ms,
+            complete=publication.complete,
+            timezone=settings.timezone,
+            today=today,
+            rules=rules.version,
+            seqs={state.shard: state.seq for state in states},
+            days=days,
+        )
+        await self._publish(keys, before, manifest, document, list(fresh), now_ms)
+        await self._sweep(keys, revision, now_ms)
+        return Published(settings.account_id, manifest, len(fresh), len(document))
+
+    async def _changed_counters(
+        self, account_id: str, before: Manifest | None, scans: list[Scan]
+    ) -> tuple[list[ShardCut], dict[int, list[list[tuple[Field, Value]]]]]:
+        """Every shard's cut, and the counters of each day that changed in any shard, shard by shard."""
+        days: set[int] = set()
+        for shard, scan in zip(self._shards, scans, strict=True):
+            if before is None and scan.since_seq > 0:
+                scan = await shard.scan(0)
+            elif before is not None and before.seqs.get(shard.shard, 0) > scan.state.seq:
+                # The shard was rolled back to an older copy: any day may have changed.
+                scan = await shard.scan(0)
+                days.update(before.days)
+            days.update(scan.changes.get(account_id, ()))
+        while True:
+            cuts = [
+                await shard.cut(account_id, days, scan.state.seq)
+                for shard, scan in zip(self._shards, scans, strict=True)
+            ]
+            grown = days.union(*(cut.days for cut in cuts))
+            if grown == days:
+                break
+            # A day began to change in one shard while another was read: its cube needs all shards.
+            days = grown
+        return cuts, {day: [cut.days.get(day, []) for cut in cuts] for day in sorted(days)}
+
+    async def _write_cubes(
+        self, keys: PublicKeys, revision: int, now_ms: int, cubes: Mapping[int, Mapping[bytes, bytes]]
+    ) -> None:
+        if not cubes:
+            return
+        # Garbage until the manifest names them: a snapshotter that dies here leaves nothing behind for good.
+        note = garbage_note(revision, now_ms)
+        await self._redis.hset(keys.garbage, mapping={Garbage(day, revision).member: note for day in cubes})
+        for day, built in cubes.items():
+            name = keys.cube(day, revision)
+            await self._redis.unlink(name)
+            fields = list(built.items())
+            for first in range(0, len(fields), CUBE_FIELDS_PER_WRITE):
+                await self._redis.hset(name, mapping=dict(fields[first : first + CUBE_FIELDS_PER_WRITE]))
+
+    async def _stored_cubes(self, keys: PublicKeys, revisions: Mapping[int, int]) -> dict[int, dict[bytes, bytes]]:
+        cubes: dict[int, dict[bytes, bytes]] = {}
+        order = sorted(revisions)
+        for first in range(0, len(order), READS_AT_ONCE):
+            part = order[first : first + READS_AT_ONCE]
+            firsts = await self._fields(keys, revisions, {day: first_keys() for day in part})
+            tables = {day: table_keys(found) for day, found in firsts.items()}
+            more = await self._fields(keys, revisions, {day: fields for day, fields in tables.items() if fields})
+            for day in part:
+                cubes[day] = {**firsts[day], **more.get(day, {})}
+        return cubes
+
+    async def _fields(
+        self, keys: PublicKeys, revisions: Mapping[int, int], fields: Mapping[int, list[bytes]]
+    ) -> dict[int, dict[bytes, bytes]]:
+        if not fields:
+            return {}
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for day, wanted in fields.items():
+                pipe.hmget(keys.cube(day, revisions[day]), wanted)
+            answers = await pipe.execute()
+        return {
+            day: {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
+            for (day, wanted), values in zip(fields.items(), answers, strict=True)
+        }
+
+    async def _publish(
+        self,
+        keys: PublicKeys,
+        before: Manifest | None,
+        manifest: Manifest,
+        document: bytes,
+        fresh_days: list[int],
+        now_ms: int,
+    ) -> None:
+        fresh = [Garbage(day, manifest.revision).member for day in fresh_days if day in manifest.days]
+        old_days = {} if before is None else before.days
+        replaced = [
+            Garbage(day, there.revision).member for day, there in old_days.items() if manifest.days.get(day) != there
+        ]
+        notification = orjson.dumps(
+            {
+                "account_id": keys.account_id,
+                "revision": manifest.revision,
+                "as_of": instant_text(manifest.as_of_ms),
+                "complete": manifest.complete,
+            }
+        )
+        try:
+            await self._redis.eval(
+                PUBLISH,
+                5,
+                keys.revision,
+                keys.report,
+                keys.manifest,
+                keys.history,
+                keys.garbage,
+                0 if before is None else before.revision,
+                manifest.revision,
+                document,
+                encode_manifest(manifest),
+                self._history,
+                keys.channel,
+                notification,
+                garbage_note(manifest.revision, now_ms),
+                len(fresh),
+                *fresh,
+                *replaced,
+            )
+        except ResponseError as error:
+            if "SUPERSEDED" in str(error):
+                raise Superseded(str(error)) from None
+            raise
+
+    async def _sweep(self, keys: PublicKeys, revision: int, now_ms: int) -> None:
+        """Delete the cubes that no reader can be reading any more."""
+        found = disposable(await self._redis.hgetall(keys.garbage), revision, now_ms)
+        if found:
+            for garbage in found:
+                await self._redis.unlink(keys.cube(garbage.day, garbage.revision))
+            await self._redis.hdel(keys.garbage, *(garbage.member for garbage in found))
+
+
+def completeness(states: list[ShardState], log: LogCut) -> tuple[int, list[str]]:
+    """How many records the shards are behind the log's end as of the cut, and why the report is not complete, if so."""
+    lag = 0
+    reasons = []
+    if log.ends is None:
+        reasons.append("the log's end is not known: Kafka does not answer")
+    for state in states:
+        if not state.present:
+            reasons.append(f"shard {state.shard} has no ledger yet: no worker has claimed it")
+            lag += sum((log.ends or {}).get(state.shard, (0, 0)))
+            continue
+        if state.gap:
+            reasons.append(f"shard {state.shard} began after a gap in the log that was accepted")
+        if log.ends is not None and state.shard in log.ends:
+            contacts_end, conversations_end = log.ends[state.shard]
+            behind = max(0, contacts_end - (state.contacts or 0)) + max(
+                0, conversations_end - (state.conversations or 0)
+            )
+            lag += behind
+            if behind:
+                reasons.append(f"shard {state.shard} is {behind} records behind")
+    return lag, reasons

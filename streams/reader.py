@@ -1,0 +1,125 @@
+"""Reading published snapshots: any account, range and filters, never touching the live counters."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from msgspec import Struct
+
+from aggregates.filters import Filters
+from aggregates.localtime import LocalCalendar
+from aggregates.periods import Period, period
+from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
+from streams.published import Manifest, PublicKeys, SnapshotterKeys, load_manifest
+
+PIPELINE_READS = 200
+"""Reads sent at once: enough to make round trips cheap, few enough to leave the server to others in between."""
+
+ATTEMPTS = 5
+
+
+class NoReport(LookupError):
+    """Nothing is published of that account."""
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__(f"no report of account {account_id!r} is published; `mediana snapshot` publishes one")
+        self.account_id = account_id
+
+
+class Answer(Struct, frozen=True):
+    """The metrics of a range and of the period before, and the revision they come from."""
+
+    account_id: str
+    period: Period
+    metrics: Metrics
+    previous: Metrics
+    revision: int
+    as_of: str
+    timezone: str
+    complete: bool
+
+
+class SnapshotReader:
+    """Answers from the snapshots under a namespace."""
+
+    def __init__(self, redis: Any, namespace: str) -> None:
+        self._redis = redis
+        self._namespace = namespace
+        self._heads = SnapshotterKeys(namespace).heads
+
+    async def accounts(self) -> list[str]:
+        """The accounts with a published report, by name."""
+        return sorted(account.decode() for account in await self._redis.hkeys(self._heads))
+
+    async def report(self, account_id: str) -> bytes | None:
+        """The newest document of an account, as it stands in Redis."""
+        data: bytes | None = await self._redis.get(PublicKeys(self._namespace, account_id).report)
+        return data
+
+    async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
+        """The metrics of any range and filters. Raises `NoReport`, `RangeError`."""
+        wanted = period(start, end)
+        days = [*wanted.previous.days, *wanted.days]
+        keys = PublicKeys(self._namespace, account_id)
+        for _ in range(ATTEMPTS):
+            manifest = await load_manifest(self._redis, keys)
+            if manifest is None:
+                raise NoReport(account_id)
+            cubes = await self._cubes(keys, manifest, days, filters, wanted)
+            if cubes is not None:
+                return _answer(account_id, manifest, wanted, filters, cubes)
+        raise RuntimeError(
+            f"the cubes of account {account_id!r} vanish while they are read; is something deleting keys?"
+        )
+
+    async def _cubes(
+        self, keys: PublicKeys, manifest: Manifest, days: Sequence[int], filters: Filters, wanted: Period
+    ) -> dict[int, dict[bytes, bytes]] | None:
+        """The needed part of each day's cube; `None` when one is gone, because a newer revision replaced it."""
+        names = {day: keys.cube(day, manifest.days[day].revision) for day in days if day in manifest.days}
+        fields = needed_keys(filters)
+        cubes = await self._read(names, dict.fromkeys(names, fields))
+        if any(not cube for cube in cubes.values()):
+            # A cube always has its values; an empty answer is a deleted key.
+            return None
+        rows: dict[int, list[bytes]] = {}
+        for day in wanted.days:
+            if day in cubes:
+                tables = table_filters(filters, [cubes[day]])
+                rows[day] = [key for table in tables.values() for row in table for key in needed_keys(row)]
+        more = await self._read(names, rows)
+        for day, cube in more.items():
+            if rows[day] and not cube:
+                return None
+            cubes[day].update(cube)
+        return cubes
+
+    async def _read(self, names: dict[int, str], fields: dict[int, list[bytes]]) -> dict[int, dict[bytes, bytes]]:
+        found: dict[int, dict[bytes, bytes]] = {}
+        asked = [(day, wanted) for day, wanted in fields.items() if wanted]
+        for first in range(0, len(asked), PIPELINE_READS):
+            part = asked[first : first + PIPELINE_READS]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for day, wanted in part:
+                    pipe.hmget(names[day], wanted)
+                answers = await pipe.execute()
+            for (day, wanted), values in zip(part, answers, strict=True):
+                found[day] = {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
+        return found
+
+
+def _answer(
+    account_id: str, manifest: Manifest, wanted: Period, filters: Filters, cubes: dict[int, dict[bytes, bytes]]
+) -> Answer:
+    calendar = LocalCalendar(manifest.timezone)
+    tables = table_filters(filters, (cubes[day] for day in wanted.days if day in cubes))
+    return Answer(
+        account_id=account_id,
+        period=wanted,
+        metrics=metrics(wanted, cubes, filters, calendar, tables),
+        previous=metrics(wanted.previous, cubes, filters, calendar),
+        revision=manifest.revision,
+        as_of=instant_text(manifest.as_of_ms) or "",
+        timezone=manifest.timezone,
+        complete=manifest.complete,
+    )

@@ -1,0 +1,123 @@
+"""Reading the shards' counters for a snapshot: what changed, and the days of an account as one consistent cut."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from aggregates.counters import Field, Value, decode_field, decode_value
+from streams import keys
+from streams.keys import NamespaceKeys, split_day_member
+
+ATTEMPTS = 20
+"""Commits may go on while a cut is read; each attempt reads again what changed since the one before."""
+
+
+class ShardState(Struct, frozen=True):
+    """Where a shard's ledger stands."""
+
+    shard: int
+    seq: int = 0
+    contacts: int | None = None
+    conversations: int | None = None
+    busy: bool = False
+    gap: bool = False
+
+    @property
+    def present(self) -> bool:
+        """Whether the shard has a ledger at all."""
+        return self.contacts is not None and self.conversations is not None
+
+
+class ShardCut(Struct, frozen=True):
+    """An account's days in a shard, all as of one commit."""
+
+    state: ShardState
+    days: dict[int, list[tuple[Field, Value]]]
+
+
+class Scan(Struct, frozen=True):
+    """What changed in a shard after commit `since_seq`: account → the days that did. With 0: all there is."""
+
+    since_seq: int
+    state: ShardState
+    changes: dict[str, set[int]]
+
+
+class UnsteadyShard(RuntimeError):
+    """The shard could not be read as of one commit: it is half written, or changes faster than it is read."""
+
+
+_LEDGER_FIELDS = (keys.SEQ, keys.CONTACTS, keys.CONVERSATIONS, keys.BUSY, keys.GAP)
+
+
+def _state(shard: int, values: list[bytes | None]) -> ShardState:
+    seq, contacts, conversations, busy, gap = values
+    return ShardState(
+        shard=shard,
+        seq=int(seq or 0),
+        contacts=None if contacts is None else int(contacts),
+        conversations=None if conversations is None else int(conversations),
+        busy=bool(busy),
+        gap=bool(gap),
+    )
+
+
+class ShardReader:
+    """Reads one shard. `redis` must answer from the primary."""
+
+    def __init__(self, redis: Any, namespace: NamespaceKeys, shard: int) -> None:
+        self._redis = redis
+        self._keys = namespace.shard(shard)
+        self.shard = shard
+
+    async def state(self) -> ShardState:
+        """Where the ledger stands now."""
+        return _state(self.shard, await self._redis.hmget(self._keys.ledger, _LEDGER_FIELDS))
+
+    async def scan(self, since_seq: int) -> Scan:
+        """What changed after a commit; everything there is when the shard was rolled back behind it."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(self._keys.ledger, _LEDGER_FIELDS)
+            pipe.zrange(self._keys.changed, f"({since_seq}", "+inf", byscore=True)
+            ledger, members = await pipe.execute()
+        state = _state(self.shard, ledger)
+        if state.seq < since_seq:
+            return await self.scan(0)
+        changes: dict[str, set[int]] = {}
+        for member in members:
+            day, account_id = split_day_member(member)
+            changes.setdefault(account_id, set()).add(day)
+        return Scan(since_seq, state, changes)
+
+    async def cut(self, account_id: str, days: Iterable[int], since_seq: int) -> ShardCut:
+        """The account's counters of `days`, and of every day that changed after `since_seq`, as of one commit.
+
+        Raises `UnsteadyShard` when a commit is half written or when the account changes faster than it is read.
+        """
+        wanted = set(days)
+        for _ in range(ATTEMPTS):
+            order = sorted(wanted)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hmget(self._keys.ledger, _LEDGER_FIELDS)
+                pipe.zrange(self._keys.changed, f"({since_seq}", "+inf", byscore=True)
+                for day in order:
+                    pipe.hgetall(self._keys.day(day, account_id))
+                ledger, members, *hashes = await pipe.execute()
+            state = _state(self.shard, ledger)
+            if state.busy:
+                raise UnsteadyShard(f"shard {self.shard} holds half a commit; its worker must repair it first")
+            changed = {
+                day for day, account in (split_day_member(member) for member in members) if account == account_id
+            }
+            if changed <= wanted:
+                return ShardCut(
+                    state,
+                    {
+                        day: [(decode_field(field), decode_value(value)) for field, value in fields.items()]
+                        for day, fields in zip(order, hashes, strict=True)
+                        if fields
+                    },
+                )
+            wanted |= changed
+        raise UnsteadyShard(f"shard {self.shard} changed {ATTEMPTS} times while account {account_id!r} was read")
