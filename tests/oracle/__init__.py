@@ -1,0 +1,13 @@
+"""The report by brute force: what the program computes incrementally, computed again from the plain definitions.
+
+    arrival.py    which events of a log count, and which came too late
+    facts.py      what happened to one contact, told once, in event order
+    business.py   seconds inside working hours, shift by shift
+    report.py     the `metrics` object: facts, filtered and counted
+    instants.py   instants as whole microseconds
+    histories.py  histories and arrivals to compare over, drawn by hypothesis or by a seed (choices.py)
+    lives.py      what can happen to a contact, and the accounts it happens in
+
+Nothing here imports the program or was written by looking at it; that is its whole value. When the two differ, read the
+definition, not the other implementation.
+"""

@@ -1,0 +1,1 @@
+"""Whole histories with the report expected of them."""
