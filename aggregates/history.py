@@ -117,6 +117,11 @@ class ContactHistory:
         """The entries since the archive, in event order; read only."""
         return self._journal
 
+    @property
+    def entries(self) -> list[Entry]:
+        """All entries in event order, if the archive is attached or there is none; else those of the journal."""
+        return [*(self._archive or ()), *self._journal]
+
     # --- bytes -------------------------------------------------------------------------------------------------------
 
     def encode(self) -> bytes:

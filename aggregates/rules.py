@@ -33,6 +33,7 @@ class Rules:
     __slots__ = (
         "_clocks",
         "_default_clock",
+        "_schedules",
         "_snooze_reasons",
         "calendar",
         "effective_channels",
@@ -52,18 +53,20 @@ class Rules:
         self.response_target_ms = _milliseconds(settings.targets.response_seconds)
         clocks = {name: BusinessClock(versions, settings.timezone) for name, versions in settings.schedules.items()}
         self._default_clock = clocks[settings.default_schedule] if settings.default_schedule is not None else None
-        self._clocks: dict[str, BusinessClock | None] = {}
-        for advisor_id, advisor in settings.advisors.items():
-            name = advisor.schedule
-            if name is None and advisor.group_id is not None:
-                name = settings.groups[advisor.group_id].schedule
-            self._clocks[advisor_id] = self._default_clock if name is None else clocks[name]
+        self._schedules = {advisor_id: _schedule_name(settings, advisor_id) for advisor_id in settings.advisors}
+        self._clocks = {
+            advisor_id: None if name is None else clocks[name] for advisor_id, name in self._schedules.items()
+        }
 
     def clock_of(self, advisor_id: str | None) -> BusinessClock | None:
         """The business clock of an answer: the advisor's schedule, else the settings' group's, else the account's."""
         if advisor_id is None:
             return self._default_clock
         return self._clocks.get(advisor_id, self._default_clock)
+
+    def schedule_of(self, advisor_id: str | None) -> str | None:
+        """The name of the schedule that `clock_of` is made from."""
+        return self._schedules.get(advisor_id or "", self.settings.default_schedule)
 
     def snoozes(self, reason: str) -> bool:
         """Whether a close with this reason only snoozes the contact."""
@@ -92,6 +95,14 @@ class RulesBook:
             return self._versions[number]
         except KeyError:
             raise MissingRules(self.current.settings.account_id, number) from None
+
+
+def _schedule_name(settings: AccountSettings, advisor_id: str) -> str | None:
+    advisor = settings.advisors[advisor_id]
+    name = advisor.schedule
+    if name is None and advisor.group_id is not None:
+        name = settings.groups[advisor.group_id].schedule
+    return settings.default_schedule if name is None else name
 
 
 def _milliseconds(seconds: float | None) -> int | None:

@@ -55,8 +55,7 @@ class Replay:
         if history is None:
             history = self._histories[key] = ContactHistory()
         if history.needs_archive(event):
-            chunks = self._archives.get(key, {})
-            history.attach_archive([chunks[number] for number in range(history.archive_count)])
+            self.attach_archive(history, *key)
         deltas = Deltas()
         outcome = history.fold(event, self.book(event.account_id), self._lateness_ms, deltas)
         self.outcomes[outcome.value] += 1
@@ -64,6 +63,11 @@ class Replay:
         if len(history.journal) >= COMPACT_AT or history.archive_count:
             self._archives.setdefault(key, {}).update(history.compact(self._lateness_ms))
         return outcome
+
+    def attach_archive(self, history: ContactHistory, account_id: str, contact_id: str) -> None:
+        """Hand a history its archive."""
+        chunks = self._archives.get((account_id, contact_id), {})
+        history.attach_archive([chunks[number] for number in range(history.archive_count)])
 
     def cubes(self, account_id: str) -> dict[int, dict[bytes, bytes]]:
         """The cube of each day that has counters."""
@@ -92,10 +96,10 @@ def run(
     lateness_seconds: float,
 ) -> int:
     """Print the snapshot of each account (or of one), or with a range its metrics. Returns the exit status."""
-    settings = list(_read_settings(accounts)) if accounts is not None else []
+    settings = list(read_settings(accounts)) if accounts is not None else []
     replay = Replay(settings, lateness_seconds)
     newest_ms = 0
-    for event in _read_events(files, replay.outcomes):
+    for event in read_events(files, replay.outcomes):
         replay.fold(event)
         newest_ms = max(newest_ms, instant_us(event.occurred_at) // 1000)
     _summarise(replay.outcomes)
@@ -136,7 +140,8 @@ def _snapshot(replay: Replay, account_id: str, now_ms: int) -> dict[str, object]
     )
 
 
-def _read_settings(path: Path) -> Iterator[AccountSettings]:
+def read_settings(path: Path) -> Iterator[AccountSettings]:
+    """The settings in a file, one per line; what is refused is told on stderr."""
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if line.strip():
             try:
@@ -145,7 +150,8 @@ def _read_settings(path: Path) -> Iterator[AccountSettings]:
                 print(f"{path}:{number}: settings refused: {error}", file=sys.stderr)
 
 
-def _read_events(files: Sequence[Path], outcomes: Counter[str]) -> Iterator[Event]:
+def read_events(files: Sequence[Path], outcomes: Counter[str]) -> Iterator[Event]:
+    """The events in files, one per line; what is refused is told on stderr, and counted by its reason."""
     for path in files:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):

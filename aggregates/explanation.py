@@ -1,0 +1,178 @@
+"""Why this number: a contact's timeline as the report saw it, entry by entry.
+
+The entries are stepped through once more, with the very function the fold uses; what is told is what changed in the
+contact's state and what each step contributed. So an explanation cannot disagree with the report.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from aggregates import counters
+from aggregates.business import Span
+from aggregates.contact import Contact, born_as, step
+from aggregates.counters import Deltas
+from aggregates.journal import CREATED, EFFECTIVE, HANDED_OFF, SENT, SNOOZE, UNCOUNTED, Entry
+from aggregates.rules import RulesBook
+from schemas.events import EVENT_TYPES, type_name
+
+
+class Measure(Struct, frozen=True):
+    """A duration on both clocks, and what the business clock counted of it."""
+
+    since_ms: int
+    until_ms: int
+    elapsed_ms: int
+    business_ms: int
+    schedule: str | None
+    """Name of the schedule; `None`: there is none, so business is elapsed."""
+    spans: tuple[Span, ...]
+    """The counted periods, with the schedule version of each."""
+
+
+class Note(Struct, frozen=True):
+    """One thing an entry did, or why it did not; `rule` is a stable word for programs."""
+
+    rule: str
+    text: str
+    measure: Measure | None = None
+
+
+class Moment(Struct, frozen=True):
+    """An entry and what came of it."""
+
+    at_ms: int
+    local_day: int
+    type: str
+    id: str
+    conversation: str | None
+    channel: str | None
+    advisor: str | None
+    group: str | None
+    """The contact's group after the entry."""
+    notes: tuple[Note, ...]
+
+
+def explain(entries: Sequence[Entry], book: RulesBook) -> Iterator[Moment]:
+    """The timeline of a contact, from all its entries in event order. Raises `MissingRules`."""
+    contact = born_as(next((entry for entry in entries if entry.kind == CREATED), None))
+    for entry in entries:
+        before = _Before(contact)
+        out = Deltas()
+        step(contact, entry, book, out)
+        metrics = {field[0] for fields in out.days.values() for field, value in fields.items() if value}
+        yield Moment(
+            at_ms=entry.at_ms,
+            local_day=entry.day,
+            type=type_name(EVENT_TYPES[entry.kind]),
+            id=entry.id,
+            conversation=entry.conversation,
+            channel=entry.channel,
+            advisor=entry.advisor,
+            group=contact.group,
+            notes=tuple(_notes(before, contact, entry, book, metrics)),
+        )
+
+
+class _Before:
+    """What a step may change and a note tells."""
+
+    def __init__(self, contact: Contact) -> None:
+        self.created = contact.created
+        self.group = contact.group
+        self.reached = contact.reached
+        self.bot = contact.bot
+        self.wait_ms = contact.wait_ms
+        self.snoozed = contact.snoozed
+        self.first_from_ms = contact.first_from_ms
+        self.gone = contact.deleted or contact.merged
+        self.conversations = dict(contact.conversations)
+
+
+def _notes(before: _Before, contact: Contact, entry: Entry, book: RulesBook, metrics: set[str]) -> Iterator[Note]:
+    if entry.kind == CREATED:
+        if before.created:
+            yield Note("second-creation", "a second creation changes nothing")
+            return
+        yield Note("new-contact", f"counts as a new contact, origin {contact.origin or 'none'}, by {entry.actor}")
+    yield from _conversation_notes(before, contact)
+    if entry.flags & SNOOZE:
+        yield Note("snooze", "the reason only snoozes: the conversation stays open and both clocks run")
+    if entry.flags & UNCOUNTED:
+        yield Note("not-effective", f"channel {entry.channel} is not among the account's effective channels")
+    elif entry.kind == SENT and entry.actor == "system":
+        yield Note("system-message", "a welcome, automatic or campaign message neither answers nor clears a wait")
+    elif entry.kind == HANDED_OFF and not before.bot:
+        yield Note("hand-off-without-bot", "no bot is in charge: the hand-off does nothing")
+    if entry.flags & EFFECTIVE:
+        yield from _answer_notes(before, contact, entry, book, metrics)
+    else:
+        yield from _wait_notes(before, contact)
+    if contact.bot != before.bot:
+        yield Note("bot", "a bot is in charge" if contact.bot else "the bot's charge ends")
+    if not contact.reached and contact.first_from_ms != before.first_from_ms and contact.first_from_ms is not None:
+        yield Note("first-response-start", "the first response is measured from here", None)
+    if contact.group != before.group:
+        yield Note("move", f"the contact moves from group {before.group or 'none'} to {contact.group or 'none'}")
+    if (contact.deleted or contact.merged) != before.gone:
+        gone = "merged away" if contact.merged else "deleted" if contact.deleted else "restored"
+        yield Note("status", f"the contact is {gone}")
+
+
+def _conversation_notes(before: _Before, contact: Contact) -> Iterator[Note]:
+    for conversation, (channel, closed) in contact.conversations.items():
+        if conversation not in before.conversations:
+            if closed:
+                text = f"conversation {conversation} was never seen: its closure counts, and its id is spent"
+                yield Note("unknown-closed", text)
+            else:
+                yield Note("conversation-starts", f"conversation {conversation} starts on {channel}")
+        elif closed and not before.conversations[conversation][1]:
+            yield Note("conversation-closes", f"conversation {conversation} closes")
+
+
+def _wait_notes(before: _Before, contact: Contact) -> Iterator[Note]:
+    if contact.wait_ms == before.wait_ms:
+        return
+    if before.wait_ms is not None:
+        yield Note("wait-dropped", "the wait that stood is dropped; nobody answered it")
+    if contact.wait_ms is not None:
+        yield Note("wait-begins", "the contact waits for an answer from here")
+
+
+def _answer_notes(
+    before: _Before, contact: Contact, entry: Entry, book: RulesBook, metrics: set[str]
+) -> Iterator[Note]:
+    yield Note("interaction", f"advisor {entry.advisor} reaches the contact on {entry.channel}")
+    creation = contact.creation
+    first_ms: int | None = None
+    if counters.FIRST_RESPONSE in metrics:
+        assert creation is not None
+        assert before.first_from_ms is not None
+        first_ms = max(before.first_from_ms, creation.at_ms)
+        text = "first response, filed under the day of the creation"
+        yield Note("first-response", text, _measure(first_ms, entry, book))
+    elif not before.reached:
+        text = "the contact waited for nobody" if creation is not None else "the contact's creation is not known"
+        yield Note("no-first-response", f"no first response: {text}")
+    if before.wait_ms is not None:
+        yield Note("response", "the wait ends: a response", _measure(before.wait_ms, entry, book))
+    elif first_ms is not None:
+        text = "no wait stood: the first response is also the response"
+        yield Note("response", text, _measure(first_ms, entry, book))
+    else:
+        yield Note("no-response", "nobody waits: an interaction, not a response")
+
+
+def _measure(since_ms: int, entry: Entry, book: RulesBook) -> Measure:
+    rules = book.version(entry.rules)
+    clock = rules.clock_of(entry.advisor)
+    until_ms = max(since_ms, entry.at_ms)
+    return Measure(
+        since_ms=since_ms,
+        until_ms=until_ms,
+        elapsed_ms=until_ms - since_ms,
+        business_ms=until_ms - since_ms if clock is None else clock.between_ms(since_ms, until_ms),
+        schedule=rules.schedule_of(entry.advisor),
+        spans=() if clock is None else tuple(clock.spans(since_ms, until_ms)),
+    )
