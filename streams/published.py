@@ -27,7 +27,7 @@ class SnapshotterKeys:
         self.heads = f"{base}published"
         """Hash: account → `Head`, what its newest revision shows."""
         self.cursors = f"{base}snapshot-cursors"
-        """Hash: shard → the commit up to which every account's changes are published."""
+        """Hash: shard → the commit up to which every account's changes are published, `:`, the claim it is of."""
         self.lock = f"{base}snapshot-lock"
 
 
@@ -69,8 +69,8 @@ class Manifest(Struct, frozen=True):
     """The account's day (ordinal) that the preset periods end on."""
     rules: int
     """Version of the account's settings that the document shows."""
-    seqs: dict[int, int]
-    """Shard → the sequence number of its last commit that is in this revision."""
+    commits: dict[int, tuple[int, str]]
+    """Shard → the sequence number of its last commit that is in this revision, and the claim it was made under."""
     days: dict[int, DayCube]
     format: int = 1
 

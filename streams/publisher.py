@@ -35,7 +35,7 @@ from streams.published import (
     garbage_note,
     load_manifest,
 )
-from streams.shards import Scan, ShardCut, ShardReader, ShardState
+from streams.shards import ROLL_BACK_MARGIN, Scan, ShardCut, ShardReader, ShardState
 
 CUBE_FIELDS_PER_WRITE = 500
 """Fields per HSET of a cube, so that no single command holds the server for long."""
@@ -120,7 +120,7 @@ class Publisher:
             timezone=settings.timezone,
             today=today,
             rules=rules.version,
-            seqs={state.shard: state.seq for state in states},
+            commits={state.shard: (state.seq, state.token) for state in states},
             days=days,
         )
         await self._publish(keys, before, manifest, document, list(fresh), now_ms)
@@ -133,13 +133,17 @@ class Publisher:
         """Every shard's cut, and the counters of each day that changed in any shard, shard by shard."""
         days: set[int] = set()
         for shard, scan in zip(self._shards, scans, strict=True):
-            if before is None and scan.since_seq > 0:
-                scan = await shard.scan(0)
-            elif before is not None and before.seqs.get(shard.shard, 0) > scan.state.seq:
+            published, token = (0, "") if before is None else before.commits.get(shard.shard, (0, ""))
+            if before is not None and published > scan.state.seq:
                 # The shard was rolled back to an older copy: any day may have changed.
-                scan = await shard.scan(0)
+                published = 0
                 days.update(before.days)
-            days.update(scan.changes.get(account_id, ()))
+            elif token != scan.state.token:
+                # Perhaps it was rolled back, and has committed again since, by a clock that may be behind.
+                published -= ROLL_BACK_MARGIN
+            if scan.since_seq > 0 >= published:
+                scan = await shard.scan(0)
+            days.update(day for day, seq in scan.changes.get(account_id, {}).items() if seq > published)
         while True:
             cuts = [
                 await shard.cut(account_id, days, scan.state.seq)

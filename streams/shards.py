@@ -12,11 +12,17 @@ from streams.keys import NamespaceKeys, split_day_member
 ATTEMPTS = 20
 """Commits may go on while a cut is read; each attempt reads again what changed since the one before."""
 
+ROLL_BACK_MARGIN = 3_600_000
+"""Sequence numbers are milliseconds, so commits that are repeated after a roll-back have higher ones than the first
+time. By so much, an hour, the clocks of two workers may differ."""
+
 
 class ShardState(Struct, frozen=True):
     """Where a shard's ledger stands."""
 
     shard: int
+    token: str = ""
+    """The claim of the worker that writes it; another one may mean that Redis was rolled back in between."""
     seq: int = 0
     contacts: int | None = None
     conversations: int | None = None
@@ -37,24 +43,25 @@ class ShardCut(Struct, frozen=True):
 
 
 class Scan(Struct, frozen=True):
-    """What changed in a shard after commit `since_seq`: account → the days that did. With 0: all there is."""
+    """What changed in a shard after commit `since_seq`: account → day → its last commit. With 0: all there is."""
 
     since_seq: int
     state: ShardState
-    changes: dict[str, set[int]]
+    changes: dict[str, dict[int, int]]
 
 
 class UnsteadyShard(RuntimeError):
     """The shard could not be read as of one commit: it is half written, or changes faster than it is read."""
 
 
-_LEDGER_FIELDS = (keys.SEQ, keys.CONTACTS, keys.CONVERSATIONS, keys.BUSY, keys.GAP)
+_LEDGER_FIELDS = (keys.TOKEN, keys.SEQ, keys.CONTACTS, keys.CONVERSATIONS, keys.BUSY, keys.GAP)
 
 
 def _state(shard: int, values: list[bytes | None]) -> ShardState:
-    seq, contacts, conversations, busy, gap = values
+    token, seq, contacts, conversations, busy, gap = values
     return ShardState(
         shard=shard,
+        token=(token or b"").decode(),
         seq=int(seq or 0),
         contacts=None if contacts is None else int(contacts),
         conversations=None if conversations is None else int(conversations),
@@ -79,15 +86,15 @@ class ShardReader:
         """What changed after a commit; everything there is when the shard was rolled back behind it."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hmget(self._keys.ledger, _LEDGER_FIELDS)
-            pipe.zrange(self._keys.changed, f"({since_seq}", "+inf", byscore=True)
+            pipe.zrange(self._keys.changed, f"({since_seq}", "+inf", byscore=True, withscores=True)
             ledger, members = await pipe.execute()
         state = _state(self.shard, ledger)
         if state.seq < since_seq:
             return await self.scan(0)
-        changes: dict[str, set[int]] = {}
-        for member in members:
+        changes: dict[str, dict[int, int]] = {}
+        for member, seq in members:
             day, account_id = split_day_member(member)
-            changes.setdefault(account_id, set()).add(day)
+            changes.setdefault(account_id, {})[day] = int(seq)
         return Scan(since_seq, state, changes)
 
     async def cut(self, account_id: str, days: Iterable[int], since_seq: int) -> ShardCut:

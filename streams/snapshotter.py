@@ -30,7 +30,7 @@ from streams.log_ends import LogEnds
 from streams.published import Head, SnapshotterKeys, Superseded, decode_head, encode_head
 from streams.publisher import LogCut, Published, Publisher
 from streams.redis import connect
-from streams.shards import Scan, ShardReader, UnsteadyShard
+from streams.shards import ROLL_BACK_MARGIN, Scan, ShardReader, UnsteadyShard
 from streams.snapshot_metrics import SnapshotterMetrics
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,7 @@ class Snapshotter:
                 await asyncio.sleep(CATCH_UP_POLL_SECONDS)
 
     async def _round(self, log: LogCut, only: str | None, *, all_accounts: bool) -> list[Published]:
-        cursors = {int(shard): int(seq) for shard, seq in (await self._redis.hgetall(self._keys.cursors)).items()}
-        scans = [await shard.scan(cursors.get(shard.shard, 0)) for shard in self._shards]
+        scans = await self._scans()
         changed = {account_id for scan in scans for account_id in scan.changes}
         heads = {
             account.decode(): decode_head(head)
@@ -139,8 +138,21 @@ class Snapshotter:
         if only is not None and only not in settings:
             raise NothingToPublish(f"account {only!r} has neither settings nor events in this namespace")
         if only is None and not failed:
-            await self._redis.hset(self._keys.cursors, mapping={scan.state.shard: scan.state.seq for scan in scans})
+            cursors = {scan.state.shard: f"{scan.state.seq}:{scan.state.token}" for scan in scans}
+            await self._redis.hset(self._keys.cursors, mapping=cursors)
         return published
+
+    async def _scans(self) -> list[Scan]:
+        """What changed in each shard since the round before."""
+        cursors = await self._redis.hgetall(self._keys.cursors)
+        scans = []
+        for shard in self._shards:
+            seq, _, token = cursors.get(b"%d" % shard.shard, b"0:").decode().partition(":")
+            state = await shard.state()
+            # Another claim: perhaps after a roll-back, and what is committed again must be published again.
+            since_seq = int(seq) if token == state.token else max(0, int(seq) - ROLL_BACK_MARGIN)
+            scans.append(await shard.scan(since_seq))
+        return scans
 
     async def _publish_one(
         self, publisher: Publisher, account: AccountSettings, log: LogCut, scans: list[Scan]

@@ -1,0 +1,346 @@
+"""Publishing and reading snapshots on a real Redis: the shards' counters are put there as a worker would."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import redis.asyncio
+
+from aggregates.counters import encode_field, encode_value
+from aggregates.filters import Filters
+from schemas.accounts import decode_settings, encode_settings
+from schemas.events import decode_event
+from streams.config import Config, Secret
+from streams.keys import NamespaceKeys, day_member
+from streams.log_ends import LogEnds
+from streams.published import GARBAGE_MS, PublicKeys, Superseded, disposable, load_manifest
+from streams.publisher import LogCut, Publisher
+from streams.reader import NoReport, SnapshotReader
+from streams.replay import Replay
+from streams.shards import ShardReader, UnsteadyShard
+from streams.snapshotter import NothingToPublish, Snapshotter
+from tests.integration.conftest import RedisAddress
+from tests.laws.comparison import differences, report_of
+
+GOLDEN = Path(__file__).parent.parent / "scenarios" / "golden"
+SHARDS = 3
+AS_OF_MS = 1_775_000_000_000  # 2026-03-31 in all three zones of the golden accounts
+WHOLE = (date(2026, 2, 25), date(2026, 4, 25))
+
+
+class Ends(LogEnds):
+    """A log that ends where the test says."""
+
+    def __init__(self, ends: dict[int, tuple[int, int]]) -> None:
+        self.ends = ends
+
+    async def read(self, partitions: int) -> dict[int, tuple[int, int]]:
+        return {shard: self.ends[shard] for shard in range(partitions)}
+
+    async def close(self) -> None:
+        pass
+
+
+class Shards:
+    """What workers would have committed: events folded shard by shard, written with a sequence number."""
+
+    def __init__(self, client: Any, namespace: str) -> None:
+        self._client = client
+        self.keys = NamespaceKeys(namespace)
+        accounts = [decode_settings(line) for line in (GOLDEN / "accounts.jsonl").read_bytes().splitlines()]
+        self.whole = Replay(accounts, 3600)
+        self._parts = [Replay(accounts, 3600) for _ in range(SHARDS)]
+        self.seqs = [0] * SHARDS
+
+    async def begin(self) -> None:
+        await self._client.hset(self.keys.meta, "partitions", SHARDS)
+        for account_id, settings in self.whole.settings.items():
+            await self._client.hset(self.keys.settings, account_id, encode_settings(settings))
+
+    async def commit(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            event = decode_event(line)
+            self.whole.fold(event)
+            self._parts[zlib.crc32(event.contact_id.encode()) % SHARDS].fold(event)
+        for shard in range(SHARDS):
+            await self.write(shard)
+
+    async def write(self, shard: int) -> None:
+        keys = self.keys.shard(shard)
+        self.seqs[shard] += 1
+        seq = self.seqs[shard]
+        for account_id, days in self._parts[shard].counters.items():
+            for day, fields in days.items():
+                encoded = {encode_field(field): encode_value(value) for field, value in fields.items()}
+                if await self._client.hgetall(keys.day(day, account_id)) == encoded:
+                    continue
+                await self._client.delete(keys.day(day, account_id))
+                if encoded:
+                    await self._client.hset(keys.day(day, account_id), mapping=encoded)
+                await self._client.zadd(keys.changed, {day_member(day, account_id): seq})
+        ledger = {"token": "t", "contacts": 10 * seq, "conversations": 20 * seq, "seq": seq}
+        await self._client.hset(keys.ledger, mapping=ledger)
+
+    def ends(self) -> dict[int, tuple[int, int]]:
+        return {shard: (10 * seq, 20 * seq) for shard, seq in enumerate(self.seqs)}
+
+
+def golden_lines() -> list[bytes]:
+    return (GOLDEN / "events.jsonl").read_bytes().splitlines()
+
+
+@pytest.fixture
+async def client(redis_server: RedisAddress) -> AsyncIterator[Any]:
+    made = redis.asyncio.Redis.from_url(redis_server.url)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def shards(client: Any, namespace: str) -> Shards:
+    made = Shards(client, namespace)
+    await made.begin()
+    return made
+
+
+def publisher(client: Any, shards: Shards) -> Publisher:
+    readers = [ShardReader(client, shards.keys, shard) for shard in range(SHARDS)]
+    return Publisher(client, shards.keys.namespace, readers, history=3, retention_days=800)
+
+
+async def publish(client: Any, shards: Shards, account_id: str = "acc0", as_of_ms: int = AS_OF_MS) -> Any:
+    scans = [await ShardReader(client, shards.keys, shard).scan(0) for shard in range(SHARDS)]
+    settings = shards.whole.settings[account_id]
+    return await publisher(client, shards).publish(settings, LogCut(as_of_ms, shards.ends()), scans)
+
+
+async def test_every_golden_line_is_answered_from_the_published_cubes(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    for account_id in ("acc0", "acc1", "acc2"):
+        await publish(client, shards, account_id)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    for line in (GOLDEN / "expected.jsonl").read_bytes().splitlines():
+        expected = orjson.loads(line)
+        first, last = date.fromisoformat(expected["from"]), date.fromisoformat(expected["to"])
+        answer = await reader.metrics(expected["account"], first, last, Filters.parse(**expected["filters"]))
+        assert differences(expected["metrics"], answer.metrics) == []
+        # And it is, to the last digit, what a replay of the same events answers.
+        assert answer.metrics == report_of(shards.whole, expected["account"], first, last, expected["filters"])
+
+
+async def test_the_document_has_every_preset_with_the_period_before(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    document = orjson.loads(await SnapshotReader(client, shards.keys.namespace).report("acc0") or b"")
+    assert document["schema"] == "mediana.report/1"
+    assert (document["revision"], document["complete"], document["lag"]) == (1, True, {"records": 0})
+    names = {"today", "yesterday", "last_7_days", "last_30_days", "this_month", "last_month"}
+    assert set(document["periods"]) == names
+    for box in document["periods"].values():
+        for part in (box, box["previous"]):
+            first, last = date.fromisoformat(part["from"]), date.fromisoformat(part["to"])
+            found = report_of(shards.whole, "acc0", first, last, {})
+            assert differences(part["metrics"], found) == []
+    last_7_days = document["periods"]["last_7_days"]
+    assert (last_7_days["from"], last_7_days["to"]) == ("2026-03-25", "2026-03-31")
+    assert (last_7_days["previous"]["from"], last_7_days["previous"]["to"]) == ("2026-03-18", "2026-03-24")
+
+
+async def test_the_next_revision_writes_only_the_days_that_changed(client: Any, shards: Shards) -> None:
+    lines = golden_lines()
+    await shards.commit(lines[:900])
+    await publish(client, shards)
+    keys = PublicKeys(shards.keys.namespace, "acc0")
+    first = await load_manifest(client, keys)
+    before = {day: dict(fields) for day, fields in shards.whole.counters["acc0"].items()}
+    await shards.commit(lines[900:])
+    after = shards.whole.counters["acc0"]
+    changed = {day for day in before.keys() | after.keys() if before.get(day) != after.get(day)}
+    assert 0 < len(changed) < len(after)
+
+    await publish(client, shards)
+    second = await load_manifest(client, keys)
+    assert first is not None
+    assert second is not None
+    assert second.revision == 2
+    assert {day for day, there in second.days.items() if there.revision == 2} == {day for day in changed if after[day]}
+    document = orjson.loads(await client.get(keys.report))
+    assert document["changed_days"] == [date.fromordinal(day).isoformat() for day in sorted(changed)]
+    answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
+    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+
+
+async def test_replaced_cubes_stay_for_readers_under_way_and_then_go(client: Any, shards: Shards) -> None:
+    lines = golden_lines()
+    await shards.commit(lines[:900])
+    done = await publish(client, shards)
+    keys = PublicKeys(shards.keys.namespace, "acc0")
+    await shards.commit(lines[900:])
+    await publish(client, shards)
+    garbage = await client.hgetall(keys.garbage)
+    assert garbage, "the replaced cubes are known"
+    assert disposable(garbage, revision=2, now_ms=done.manifest.published_at_ms + 1) == []
+    later_ms = done.manifest.published_at_ms + GARBAGE_MS + 60_000
+    assert disposable(garbage, revision=3, now_ms=later_ms) == []
+    gone = disposable(garbage, revision=4, now_ms=later_ms)
+    assert len(gone) == len(garbage)
+    assert all([await client.exists(keys.cube(cube.day, cube.revision)) for cube in gone])
+
+
+async def test_history_keeps_the_newest_documents_and_subscribers_hear_of_each(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    keys = PublicKeys(shards.keys.namespace, "acc0")
+    subscription = client.pubsub()
+    await subscription.subscribe(keys.channel)
+    for _ in range(5):
+        await publish(client, shards)
+    assert sorted(map(int, await client.hkeys(keys.history))) == [3, 4, 5]
+    heard: list[int] = []
+    async with asyncio.timeout(5):
+        while len(heard) < 5:
+            message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1)
+            heard += [orjson.loads(message["data"])["revision"]] if message else []
+    await subscription.aclose()
+    assert heard == [1, 2, 3, 4, 5]
+
+
+async def test_a_shard_that_was_rolled_back_is_read_again_whole(client: Any, shards: Shards) -> None:
+    lines = golden_lines()
+    await shards.commit(lines[:500])
+    await shards.commit(lines[500:])
+    await publish(client, shards)
+    # An older copy of Redis comes back: fewer events, a smaller sequence. The published report stays where it was.
+    older = Shards(client, shards.keys.namespace)
+    for shard in range(SHARDS):
+        async for key in client.scan_iter(match=f"{{mediana:{shards.keys.namespace}:{shard}}}*"):
+            await client.delete(key)
+    await older.commit(lines[:500])
+    await publish(client, older)
+    answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
+    assert answer.metrics == report_of(older.whole, "acc0", *WHOLE, {})
+
+
+async def test_what_is_committed_again_after_a_roll_back_is_published_again(client: Any, shards: Shards) -> None:
+    lines = golden_lines()
+    shards.seqs = [20_000_000] * SHARDS
+    await shards.commit(lines[:900])
+    await publish(client, shards)
+    # Redis lost its last moments; another worker claimed, its clock behind by a second, and the log went on.
+    keys = [shards.keys.shard(shard) for shard in range(SHARDS)]
+    shards.seqs = [19_999_000] * SHARDS
+    for shard in keys:
+        await client.hset(shard.ledger, "token", "another")
+    await shards.commit(lines[900:])
+    for shard in keys:
+        await client.hset(shard.ledger, mapping={"token": "another", "seq": 20_000_001})
+    await publish(client, shards)
+    answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
+    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+
+
+async def test_a_snapshotter_that_was_overtaken_publishes_nothing(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    slow, quick = publisher(client, shards), publisher(client, shards)
+    scans = [await ShardReader(client, shards.keys, shard).scan(0) for shard in range(SHARDS)]
+    settings, log = shards.whole.settings["acc0"], LogCut(AS_OF_MS, shards.ends())
+    write = slow._write_cubes
+
+    async def overtaken(*arguments: Any) -> None:
+        await write(*arguments)
+        await quick.publish(settings, log, scans)
+
+    slow._write_cubes = overtaken  # type: ignore[method-assign,assignment]
+    with pytest.raises(Superseded):
+        await slow.publish(settings, log, scans)
+    manifest = await load_manifest(client, PublicKeys(shards.keys.namespace, "acc0"))
+    assert manifest is not None
+    assert manifest.revision == 1
+
+
+async def test_a_half_written_shard_is_not_published(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    await client.hset(shards.keys.shard(1).ledger, "busy", 2)
+    with pytest.raises(UnsteadyShard, match="shard 1 holds half a commit"):
+        await publish(client, shards)
+    with pytest.raises(NoReport):
+        await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("contacts", 7, "shard 1 is 3 records behind"),
+        ("gap", "offsets 0 to 9", "shard 1 began after a gap in the log that was accepted"),
+    ],
+)
+async def test_a_report_says_why_it_is_not_complete(
+    client: Any, shards: Shards, field: str, value: object, reason: str
+) -> None:
+    await shards.commit(golden_lines())
+    await client.hset(shards.keys.shard(1).ledger, field, value)
+    await publish(client, shards)
+    document = orjson.loads(await client.get(PublicKeys(shards.keys.namespace, "acc0").report))
+    assert (document["complete"], document["incomplete_reasons"]) == (False, [reason])
+
+
+def config_of(redis_server: RedisAddress, namespace: str) -> Config:
+    return Config(redis_url=Secret(redis_server.url), namespace=namespace)
+
+
+async def test_a_round_publishes_what_changed_and_then_rests(
+    client: Any, shards: Shards, redis_server: RedisAddress
+) -> None:
+    lines = golden_lines()
+    await shards.commit(lines[:500])
+    ends = Ends(shards.ends())
+    snapshotter = Snapshotter(client, config_of(redis_server, shards.keys.namespace), ends)
+    assert [done.account_id for done in await snapshotter.publish(all_accounts=False)] == ["acc0", "acc1", "acc2"]
+    assert await snapshotter.publish(all_accounts=False) == []
+    await shards.commit([line for line in lines[500:] if b'"acc1"' in line])
+    ends.ends = shards.ends()
+    assert [done.account_id for done in await snapshotter.publish(all_accounts=False)] == ["acc1"]
+    everybody = await snapshotter.publish(all_accounts=True)
+    assert [(done.account_id, done.changed_days) for done in everybody] == [("acc0", 0), ("acc1", 0), ("acc2", 0)]
+    assert await SnapshotReader(client, shards.keys.namespace).accounts() == ["acc0", "acc1", "acc2"]
+
+
+async def test_changed_settings_are_published_although_no_counter_changed(
+    client: Any, shards: Shards, redis_server: RedisAddress
+) -> None:
+    await shards.commit(golden_lines())
+    snapshotter = Snapshotter(client, config_of(redis_server, shards.keys.namespace), Ends(shards.ends()))
+    await snapshotter.publish(all_accounts=True)
+    await client.hset(shards.keys.settings, "acc1", b'{"account_id": "acc1", "name": "Renamed", "timezone": "UTC"}')
+    assert [done.account_id for done in await snapshotter.publish(all_accounts=False)] == ["acc1"]
+    document = orjson.loads(await client.get(PublicKeys(shards.keys.namespace, "acc1").report))
+    assert (document["account"]["name"], document["timezone"]) == ("Renamed", "UTC")
+
+
+async def test_an_account_without_events_has_an_empty_report(
+    client: Any, shards: Shards, redis_server: RedisAddress
+) -> None:
+    await client.hset(shards.keys.settings, "quiet", b'{"account_id": "quiet"}')
+    await shards.commit(golden_lines()[:10])
+    snapshotter = Snapshotter(client, config_of(redis_server, shards.keys.namespace), Ends(shards.ends()))
+    await snapshotter.publish("quiet", all_accounts=True)
+    answer = await SnapshotReader(client, shards.keys.namespace).metrics("quiet", *WHOLE, Filters())
+    assert answer.metrics["new_contacts"]["total"] == 0
+    assert answer.metrics["response"]["elapsed"] == {"median": None, "p90": None}
+    assert answer.metrics["origins"] == []
+
+
+async def test_the_wrong_redis_or_an_unknown_account_is_said_plainly(
+    client: Any, shards: Shards, redis_server: RedisAddress, namespace: str
+) -> None:
+    nowhere = Snapshotter(client, config_of(redis_server, f"{namespace}-nowhere"), Ends({}))
+    with pytest.raises(NothingToPublish, match="start a worker first"):
+        await nowhere.publish(all_accounts=True)
+    await shards.commit(golden_lines()[:10])
+    here = Snapshotter(client, config_of(redis_server, shards.keys.namespace), Ends(shards.ends()))
+    with pytest.raises(NothingToPublish, match="'stranger'"):
+        await here.publish("stranger", all_accounts=True)
