@@ -1,0 +1,248 @@
+"""What the command line takes: commands, options, their help, and what makes no sense together."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+DEFAULT_LATENESS_SECONDS = 3600.0
+
+_Parser = argparse.ArgumentParser
+
+DESCRIPTION = """\
+How fast and how well a team answers its contacts: one report per account, kept up to date from Kafka events.
+
+To run it:      worker (events to counters), snapshot --watch (counters to reports), serve (the page and its API)
+To look at it:  report (from Redis), replay (from files, no servers needed), explain (why a number is what it is),
+                business-time (the working-hours clock)
+To set it up:   topics, check, simulate
+"""
+EPILOG = """\
+Settings come from the environment (MEDIANA_…) or from a TOML file named by MEDIANA_CONFIG; docs/settings.md lists them.
+'mediana COMMAND --help' explains a command.
+"""
+REPLAY = """\
+Computes the report from files, with the code the worker runs: no Kafka, no Redis. Each file holds one event per line,
+in the order of arrival; several files are read one after the other.
+
+Prints the snapshot document of the account, or, with --from and --to, its metrics for those days.
+"""
+EXPLAIN = """\
+Prints what happened to one contact, and at each moment what the report made of it: when a wait began and ended, both
+durations, the schedule and the intervals that were counted, what was left out and by which rule. For whoever doubts a
+number. Reads the state in Redis, or, when files are given, those files as 'replay' does.
+"""
+REPORT = """\
+Prints an account's metrics for a range of days, from the snapshot published in Redis. Live counters are not touched, so
+the numbers are those of the page at the same revision.
+"""
+WORKER = """\
+Reads the contact, conversation and account topics, folds events into each contact's state and each day's counters, and
+commits both to Redis with the position in the log, in one step. Start as many as there are partitions; they share the
+work. Stopping one at any moment loses nothing and counts nothing twice.
+"""
+SNAPSHOT = """\
+Publishes every account's report to Redis now and ends. With --watch it keeps running and publishes by the schedule in
+the settings (MEDIANA_SNAPSHOT_CRON or MEDIANA_SNAPSHOT_INTERVAL_SECONDS).
+"""
+SIMULATE = """\
+Plays a messaging service: publishes account settings, then days of plausible history that end now, then live traffic
+until stopped. Equal --seed and --now give equal events. With --out it writes files instead, which 'mediana replay'
+reads.
+"""
+BUSINESS_TIME = """\
+Reads cases from stdin, one JSON object per line: {"timezone", "schedule", "holidays", "start", "end"}, where schedule
+is weekly hours such as {"mon": [["09:00", "13:00"], ["14:00", "18:00"]]}. Prints one line each: {"seconds": N}, the
+seconds between start and end that lie inside working hours.
+"""
+CHECK = """\
+Checks the settings and the servers they name, changes nothing, and says what to do about each failure. Exit status 1 if
+anything failed; warnings do not fail.
+"""
+
+
+def program_version() -> str:
+    """The installed version, or `unknown` when run from a folder that was never installed."""
+    try:
+        return version("mediana")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def build_parser(filter_values: str | int = "+") -> argparse.ArgumentParser:
+    """The whole command line. `filter_values` is how many values one `--origin` (group, channel, advisor) takes."""
+    parser = _parser(argparse.ArgumentParser, prog="mediana", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"mediana {program_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str, description: str) -> _Parser:
+        return _parser(commands.add_parser, name=name, help=summary, description=description)
+
+    worker = command("worker", "fold events from Kafka into Redis, until stopped", WORKER)
+    worker.add_argument(
+        "--accept-gap",
+        action="store_true",
+        help="go on although Kafka no longer has records that were never read; the reports say so for good",
+    )
+
+    snapshot = command("snapshot", "publish reports: once now, or by schedule", SNAPSHOT)
+    snapshot.add_argument("--account", metavar="ID", help="only this account (default: all)")
+    snapshot.add_argument("--watch", action="store_true", help="keep running and publish by schedule")
+
+    command("serve", "the page and its JSON API, until stopped", "Serves the page and its JSON API.")
+
+    report = command("report", "metrics of a range of days, from the published snapshot", REPORT)
+    report.add_argument("--account", metavar="ID", required=True, help="the account")
+    _add_range(report, required=True)
+    _add_filters(report, filter_values)
+
+    replay = command("replay", "the report from files of events, without servers", REPLAY)
+    replay.add_argument(
+        "files",
+        metavar="EVENTS.jsonl",
+        type=Path,
+        # None given: `parse_arguments` looks once more before it is a mistake.
+        nargs="*" if filter_values == "+" else "+",
+        help="files with one event per line, in arrival order",
+    )
+    _add_accounts_file(replay)
+    replay.add_argument("--account", metavar="ID", help="the account (needed when the events name several)")
+    _add_range(replay, required=False)
+    _add_filters(replay, filter_values)
+    replay.add_argument("--now", metavar="INSTANT", type=_instant, help="when 'today' is, RFC 3339 (default: now)")
+    _add_lateness(replay)
+
+    explain = command("explain", "a contact's timeline as the report saw it", EXPLAIN)
+    explain.add_argument(
+        "files", metavar="EVENTS.jsonl", type=Path, nargs="*", help="files of events (default: what Redis keeps)"
+    )
+    explain.add_argument("--account", metavar="ID", required=True, help="the account")
+    explain.add_argument("--contact", metavar="ID", required=True, help="the contact")
+    _add_accounts_file(explain)
+    _add_lateness(explain)
+    explain.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
+
+    command("business-time", "seconds inside working hours, for cases on stdin", BUSINESS_TIME)
+
+    simulate = command("simulate", "a messaging service to try things with", SIMULATE)
+    simulate.add_argument("--days", type=_count, default=14, help="days of history before now (default: %(default)s)")
+    simulate.add_argument("--accounts", type=_count, default=2, help="how many accounts (default: %(default)s)")
+    simulate.add_argument(
+        "--contacts-per-day", type=_count, default=60, help="new contacts a day and account (default: %(default)s)"
+    )
+    simulate.add_argument(
+        "--live-rate", metavar="EVENTS", type=_seconds, default=2.0, help="live events a second (default: %(default)g)"
+    )
+    simulate.add_argument("--live-seconds", metavar="SECONDS", type=_seconds, help="end live traffic after so long")
+    simulate.add_argument("--no-live", action="store_true", help="end after the history")
+    simulate.add_argument("--seed", type=int, default=1, help="another seed, another history (default: %(default)s)")
+    simulate.add_argument("--now", metavar="INSTANT", type=_instant, help="when the history ends (default: now)")
+    simulate.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="write the history to this file, and the settings to FILE with .accounts.jsonl, instead of to Kafka",
+    )
+
+    topics = command("topics", "create, describe or check the Kafka topics", "The four Kafka topics.")
+    topics.add_argument(
+        "action",
+        choices=["create", "describe", "check"],
+        help="create those that are missing; print what there is; or see whether they fit (status 1 if not)",
+    )
+
+    check = command("check", "settings and connections, with what to do about each failure", CHECK)
+    check.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of `argv`. Exits with status 2 after a line on stderr if they make no sense."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command == "replay" and not arguments.files:
+        # `replay --origin X EVENTS.jsonl`: the filter took the file for a second value. One value each, then.
+        parser = build_parser(filter_values=1)
+        arguments = parser.parse_args(argv)
+    start, end = getattr(arguments, "start", None), getattr(arguments, "end", None)
+    if (start is None) != (end is None):
+        parser.error("--from and --to go together")
+    if start is not None and end is not None and start > end:
+        parser.error(f"--from {start} is after --to {end}")
+    return arguments
+
+
+def _parser(make: Callable[..., _Parser], **options: object) -> _Parser:
+    """A parser that keeps the line breaks of its texts and takes no abbreviated options."""
+    return make(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+
+def _add_accounts_file(parser: _Parser) -> None:
+    parser.add_argument("--accounts", metavar="ACCOUNTS.jsonl", type=Path, help="account settings, one per line")
+
+
+def _add_lateness(parser: _Parser) -> None:
+    parser.add_argument(
+        "--lateness",
+        metavar="SECONDS",
+        type=_seconds,
+        default=DEFAULT_LATENESS_SECONDS,
+        help="how far behind its contact's newest event an event may arrive (default: %(default)g)",
+    )
+
+
+def _add_range(parser: _Parser, *, required: bool) -> None:
+    days = "of the account's calendar, YYYY-MM-DD"
+    parser.add_argument(
+        "--from", dest="start", metavar="DATE", type=_date, required=required, help=f"the first day, {days}"
+    )
+    parser.add_argument(
+        "--to", dest="end", metavar="DATE", type=_date, required=required, help="the last day, itself included"
+    )
+
+
+def _add_filters(parser: _Parser, values: str | int) -> None:
+    group = parser.add_argument_group("filters", "May be repeated and combined; 'none' asks for what has none.")
+    for name, meaning in (
+        ("origin", "where the contact came from"),
+        ("group", "a group's id"),
+        ("channel", "a channel, e.g. whatsapp"),
+        ("advisor", "an advisor's id"),
+    ):
+        group.add_argument(f"--{name}", metavar="X", nargs=values, action="extend", default=[], help=meaning)
+
+
+def _date(text: str) -> date:
+    try:
+        if len(text) != len("2026-11-22"):  # fromisoformat also reads 20261122 and 2026-W47
+            raise ValueError
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write 2026-11-22") from None
+
+
+def _instant(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an instant with offset; write 2026-11-22T12:00:00Z")
+    return moment
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)

@@ -1,0 +1,262 @@
+"""One batch of one shard: decode, read, fold, turn into absolute values, set bad records aside, commit.
+
+Nothing here waits per event. Whatever goes wrong before the commit leaves Redis as it was; the session that sees an
+exception must be dropped, for its caches may hold what was not committed.
+"""
+
+import logging
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter, time
+
+from aggregates.counters import NegativeCounter
+from aggregates.history import ArchiveNeeded, ContactHistory, StateVersionError
+from aggregates.rules import MissingRules, RulesBook
+from schemas.accounts import encode_settings
+from streams.absolute import absolute_values, day_writes, stored_values
+from streams.dead_letters import FOLD_ERROR, TOO_LATE, DeadLetter, DeadLetterLimit, DeadLetters
+from streams.errors import SessionLost, ShardStopped
+from streams.folding import BrokenFold, Decoded, DecodedBatch, Folded, TopicRecord, decode, fold
+from streams.kafka import ConsumerRecord
+from streams.keys import archive_field, rules_field
+from streams.ledger import Changes, Positions, Reads
+from streams.metrics import WorkerMetrics
+from streams.rules_store import RulesStore, add_versions
+from streams.session import Session, history_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records of both topics of a shard in event time, and the positions before and after them."""
+
+    session: Session
+    start: Positions
+    end: Positions
+    records: Sequence[TopicRecord]
+
+
+class BatchProcessor:
+    """Applies batches; one per worker. Different shards' batches may be under way at once, one shard's never."""
+
+    def __init__(
+        self,
+        rules: RulesStore,
+        dead_letters: DeadLetters,
+        limit: DeadLetterLimit,
+        metrics: WorkerMetrics,
+        lateness_ms: int,
+        fold_events: Callable[..., Folded] = fold,
+    ) -> None:
+        self._rules = rules
+        self._dead_letters = dead_letters
+        self._limit = limit
+        self._metrics = metrics
+        self._lateness_ms = lateness_ms
+        self._fold = fold_events
+
+    async def apply(self, batch: Batch) -> None:
+        """Take the batch in: afterwards the session stands at its end, in memory and in Redis.
+
+        Raises `SessionLost`, `Unavailable`, `ShardStopped`, `Fatal`; then nothing of it is written, or whether it is
+        does not matter to whoever claims next.
+        """
+        session = batch.session
+        if session.dropped or batch.start != session.positions:
+            raise SessionLost(f"shard {session.shard}: the batch begins elsewhere than the session stands")
+        started = perf_counter()
+        decoded = decode(batch.records)
+        self._metrics.fold_seconds.observe(perf_counter() - started)
+        try:
+            await self._apply(batch, decoded)
+        except StateVersionError as error:
+            raise ShardStopped(f"shard {session.shard}: {error}") from error
+        except (NegativeCounter, MissingRules) as error:
+            raise ShardStopped(
+                f"shard {session.shard}: {error}. Nothing of this batch is written. Restore Redis from a copy, or "
+                "rebuild into a new namespace"
+            ) from error
+
+    async def _apply(self, batch: Batch, decoded: DecodedBatch) -> None:
+        session = batch.session
+        books = await self._rules.books(decoded.accounts())
+        histories, folded = await self._folded(session, decoded, books)
+        for deltas in folded.deltas.values():
+            deltas.clear_zeros()
+        stored = await stored_values(session, folded.deltas)
+        days = absolute_values(stored, folded.deltas)
+        changes = self._changes(batch, histories, folded.touched, books)
+        changes.days = day_writes(days)
+        letters = decoded.letters + folded.letters
+        verdicts = _verdicts(batch.records, letters)
+        if letters:
+            self._limit.check(verdicts, f"the last one: {letters[-1].reason}: {letters[-1].detail}")
+            await self._dead_letters.write(letters)
+        if session.dropped:
+            raise SessionLost(f"shard {session.shard}: dropped while its batch was folded")
+        started = perf_counter()
+        await session.commit(batch.end, changes)
+        self._metrics.commit_seconds.observe(perf_counter() - started)
+        if not session.dropped:
+            session.histories.put(histories.items())
+            for day, values in days.items():
+                session.days.put(day, values)
+            session.stored_rules.update((account_id, book.current.version) for account_id, book in books.items())
+        self._limit.accept(verdicts)
+        self._count(batch, decoded, folded, letters)
+
+    async def _folded(
+        self, session: Session, decoded: DecodedBatch, books: Mapping[str, RulesBook]
+    ) -> tuple[dict[bytes, ContactHistory], Folded]:
+        """Fold the batch. A record that breaks the fold is set aside, and the batch folded again without it."""
+        events = decoded.events
+        broken_letters: list[DeadLetter] = []
+        archived: set[bytes] = set()
+        while True:
+            histories = await self._histories(session, {event.contact for event in events})
+            await self._attach_archives(session, archived | _needing_archives(events, histories), histories)
+            await self._load_rules(session, events, histories, books)
+            started = perf_counter()
+            try:
+                folded = self._fold(events, histories, books, self._lateness_ms)
+            except BrokenFold as broken:
+                # What was folded before it has changed the histories at hand: forget them, and read them again.
+                session.histories.forget(histories)
+                contact, _, record = broken.decoded
+                if isinstance(broken.cause, ArchiveNeeded) and contact not in archived:
+                    archived.add(contact)
+                    continue
+                logger.warning("shard %d: record %d breaks the fold", session.shard, record.offset, exc_info=broken)
+                broken_letters.append(DeadLetter(record, FOLD_ERROR, str(broken)))
+                events = [event for event in events if event.record is not record]
+            else:
+                folded.letters += broken_letters
+                return histories, folded
+            finally:
+                self._metrics.fold_seconds.observe(perf_counter() - started)
+
+    async def _histories(self, session: Session, contacts: set[bytes]) -> dict[bytes, ContactHistory]:
+        """The contacts' histories, from the cache or under the fence."""
+        histories = {}
+        missing = []
+        for contact in contacts:
+            history = session.histories.get(contact)
+            if history is None:
+                missing.append(contact)
+            else:
+                histories[contact] = history
+        if missing:
+            started = perf_counter()
+            (found,) = await session.read([Reads(session.ledger.keys.states, missing)])
+            self._metrics.read_seconds.observe(perf_counter() - started)
+            for contact, data in zip(missing, found, strict=True):
+                histories[contact] = history_of(data)
+        return histories
+
+    async def _attach_archives(
+        self, session: Session, contacts: set[bytes], histories: Mapping[bytes, ContactHistory]
+    ) -> None:
+        if not contacts:
+            return
+        wanted = sorted(contacts)
+        reads = [
+            Reads(
+                session.ledger.keys.archive,
+                [archive_field(contact, number) for number in range(histories[contact].archive_count)],
+            )
+            for contact in wanted
+        ]
+        for contact, chunks in zip(wanted, await session.read(reads), strict=True):
+            present = [chunk for chunk in chunks if chunk is not None]
+            if len(present) != len(chunks):
+                raise ShardStopped(
+                    f"shard {session.shard}: a contact's archive has {len(present)} of {len(chunks)} chunks: restore "
+                    "Redis from a copy, or rebuild into a new namespace"
+                )
+            histories[contact].attach_archive(present)
+
+    async def _load_rules(
+        self,
+        session: Session,
+        events: Sequence[Decoded],
+        histories: Mapping[bytes, ContactHistory],
+        books: Mapping[str, RulesBook],
+    ) -> None:
+        missing: set[tuple[str, int]] = set()
+        for contact, account_id in {event.contact: event.event.account_id for event in events}.items():
+            book = books[account_id]
+            missing.update((account_id, v) for v in histories[contact].rule_versions() if v not in book)
+        if not missing:
+            return
+        wanted = sorted(missing)
+        (found,) = await session.read([Reads(session.ledger.keys.rules, [rules_field(*version) for version in wanted])])
+        for (account_id, version), data in zip(wanted, found, strict=True):
+            add_versions(books[account_id], account_id, {version: data})
+
+    def _changes(
+        self,
+        batch: Batch,
+        histories: Mapping[bytes, ContactHistory],
+        touched: set[bytes],
+        books: Mapping[str, RulesBook],
+    ) -> Changes:
+        changes = Changes(checks=_checks(batch.records))
+        for contact in touched:
+            history = histories[contact]
+            for number, chunk in history.compact(self._lateness_ms):
+                changes.archive += (archive_field(contact, number), chunk)
+            changes.states += (contact, history.encode())
+        for account_id, book in books.items():
+            rules = book.current
+            if (account_id, rules.version) not in batch.session.stored_rules:
+                changes.rules += (rules_field(account_id, rules.version), encode_settings(rules.settings))
+        return changes
+
+    def _count(self, batch: Batch, decoded: DecodedBatch, folded: Folded, letters: Sequence[DeadLetter]) -> None:
+        metrics = self._metrics
+        for type_name, count in folded.types.items():
+            metrics.events.labels(type_name).inc(count)
+        for outcome, count in folded.outcomes.items():
+            if outcome is outcome.DUPLICATE:
+                metrics.duplicates.inc(count)
+            elif outcome is outcome.TOO_LATE:
+                metrics.late.inc(count)
+        for letter in letters:
+            metrics.dead_letters.labels(letter.reason).inc()
+        metrics.unknown.inc(decoded.unknown)
+        metrics.batch_records.observe(len(batch.records))
+        metrics.last_commit.set(time())
+
+
+def checksum(record: ConsumerRecord) -> bytes:
+    """What the ledger remembers of a record, to recognise its log: offset and CRC-32 of key, value and timestamp."""
+    crc = zlib.crc32(record.key or b"")
+    crc = zlib.crc32(record.value or b"", crc)
+    crc = zlib.crc32(b"%d" % record.timestamp, crc)
+    return b"%d:%08x" % (record.offset, crc)
+
+
+def _checks(records: Sequence[TopicRecord]) -> tuple[bytes | None, bytes | None]:
+    last: list[bytes | None] = [None, None]
+    waiting = {0, 1}
+    for topic, record in reversed(records):
+        if topic in waiting:
+            last[topic] = checksum(record)
+            waiting.discard(topic)
+            if not waiting:
+                break
+    return last[0], last[1]
+
+
+def _needing_archives(events: Sequence[Decoded], histories: Mapping[bytes, ContactHistory]) -> set[bytes]:
+    return {
+        contact for contact, event, _ in events if event.topic == "contacts" and histories[contact].needs_archive(event)
+    }
+
+
+def _verdicts(records: Sequence[TopicRecord], letters: Sequence[DeadLetter]) -> list[bool]:
+    """Per record, whether it is bad. An event that came too late is good, only late."""
+    bad = {id(letter.record) for letter in letters if letter.reason != TOO_LATE}
+    return [id(record) in bad for _, record in records]

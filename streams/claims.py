@@ -1,0 +1,77 @@
+"""Claiming a shard: become its writer, and see whether Kafka still has what its ledger expects."""
+
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from streams.config import Config
+from streams.errors import Fatal, Unavailable
+from streams.feed import ShardFeed
+from streams.kafka import TopicPartition
+from streams.ledger import Changes, Ledger, Positions
+from streams.session import Session
+
+TRIES_BEYOND_END = 6
+"""A broker that has just become the leader may not know the end of its log for some seconds."""
+
+
+class Claims:
+    """Claims shards for one worker."""
+
+    def __init__(self, config: Config, consumer: AIOKafkaConsumer, ledger_of: Callable[[int], Ledger]) -> None:
+        self._config = config
+        self._consumer = consumer
+        self._ledger_of = ledger_of
+
+    async def claim(self, feed: ShardFeed) -> None:
+        """Give the feed a session. Raises `Unavailable`, `ShardStopped`, `SessionLost`, `Fatal`."""
+        ledger = self._ledger_of(feed.shard)
+        claim = await ledger.claim()
+        if claim is None:
+            raise Fatal(
+                f"shard {feed.shard} of namespace {self._config.namespace!r} has no ledger any more: Redis at "
+                f"{self._config.redis_address} was emptied, or is another one. Point MEDIANA_REDIS_URL at the right "
+                "one, restore it from a copy, or build anew with another MEDIANA_NAMESPACE"
+            )
+        try:
+            found_begins = await self._consumer.beginning_offsets(feed.partitions)
+            found_ends = await self._consumer.end_offsets(feed.partitions)
+        except KafkaError as error:
+            raise Unavailable(f"shard {feed.shard}: Kafka: {error!r}") from error
+        begins = Positions(*(found_begins[partition] for partition in feed.partitions))
+        ends = Positions(*(found_ends[partition] for partition in feed.partitions))
+        session = Session(feed.shard, ledger, claim, self._config.cache_contacts, self._config.cache_fields)
+        gaps = []
+        for partition, position, begin, end in zip(feed.partitions, session.positions, begins, ends, strict=True):
+            if end < position:
+                problem = _beyond_end(partition, position, end)
+                raise Fatal(problem) if feed.failures >= TRIES_BEYOND_END else Unavailable(problem)
+            if begin > position:
+                gaps.append(_gap(partition, position, begin))
+        if gaps:
+            await self._accept(session, claim.gap, gaps, begins)
+        if not feed.released:
+            feed.offer(session, claim.checks, begins, ends)
+
+    async def _accept(self, session: Session, known: bytes | None, gaps: list[str], begins: Positions) -> None:
+        if not self._config.accept_gap:
+            raise Fatal(
+                f"Kafka no longer has records that were never read: {', '.join(gaps)}. Restore them, or go on without "
+                "them with 'mediana worker --accept-gap': the reports will say so for good"
+            )
+        positions = Positions(*map(max, session.positions, begins))
+        gap = "; ".join(([known.decode()] if known else []) + gaps).encode()
+        await session.commit(positions, Changes(gap=gap))
+
+
+def _beyond_end(partition: TopicPartition, position: int, end: int) -> str:
+    return (
+        f"{partition.topic} partition {partition.partition} ends at {end}, but was read up to {position}: the topic "
+        "was recreated, or Kafka lost records, or this is another Kafka. Point MEDIANA_KAFKA_BOOTSTRAP at the right "
+        "one, or rebuild into a new namespace (another MEDIANA_NAMESPACE reads the topics from the beginning)"
+    )
+
+
+def _gap(partition: TopicPartition, position: int, begin: int) -> str:
+    return f"{partition.topic} partition {partition.partition} offsets {position} to {begin - 1}"

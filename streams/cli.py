@@ -1,0 +1,194 @@
+"""The command line: what each command of `mediana` runs, and how the program ends.
+
+Answers go to stdout as JSON, logs and progress to stderr. Exit status: 0 done, 1 failed (one line says what to do), 2 a
+command line that makes no sense, 130 interrupted. Each command imports only what it runs, so that `replay` and
+`business-time` start without the Kafka and Redis clients.
+"""
+
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from streams.arguments import parse_arguments
+
+if TYPE_CHECKING:
+    from aggregates.filters import Filters
+    from streams.config import Config
+
+FAILED, INTERRUPTED = 1, 130
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status (argparse itself exits with 2 on a bad command line)."""
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(stream=sys.stderr, level=_log_level(os.environ), format=LOG_FORMAT)
+    try:
+        status = COMMANDS[arguments.command](arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout left (`| head`). Nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # the last stop: a person gets one line, a developer the traceback
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            logging.getLogger("mediana").exception("%s failed", arguments.command)
+        print(f"mediana: {_explain(error)}", file=sys.stderr)
+        return FAILED
+    return status
+
+
+def _explain(error: Exception) -> str:
+    """One line: what went wrong and, where the kind of error tells, what to do."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    package = type(error).__module__.partition(".")[0]
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"there is no file {error.filename}"
+    if package == "redis":
+        return f"Redis: {text} (is MEDIANA_REDIS_URL right? 'mediana check' tells more)"
+    if package == "aiokafka":
+        return f"Kafka: {text} (is MEDIANA_KAFKA_BOOTSTRAP right? 'mediana check' tells more)"
+    if package in ("schemas", "aggregates", "streams"):
+        return text
+    return f"{type(error).__name__}: {text} (MEDIANA_LOG_LEVEL=debug shows where)"
+
+
+# --- what each command runs -------------------------------------------------------------------------------------------
+
+
+def _worker(arguments: Namespace) -> int:
+    from streams import worker
+
+    return worker.run(_config(), arguments.accept_gap)
+
+
+def _snapshot(arguments: Namespace) -> int:
+    from streams import snapshotter
+
+    return snapshotter.run(_config(), arguments.account, arguments.watch)
+
+
+def _serve(_arguments: Namespace) -> int:
+    from streams import http
+
+    return http.run(_config())
+
+
+def _report(arguments: Namespace) -> int:
+    from streams import report
+
+    return report.run(_config(), arguments.account, arguments.start, arguments.end, _filters(arguments))
+
+
+def _replay(arguments: Namespace) -> int:
+    from streams import replay
+
+    return replay.run(
+        arguments.files,
+        arguments.accounts,
+        arguments.account,
+        arguments.start,
+        arguments.end,
+        _filters(arguments),
+        arguments.now,
+        arguments.lateness,
+    )
+
+
+def _explain_contact(arguments: Namespace) -> int:
+    from streams import explain
+
+    account, contact = arguments.account, arguments.contact
+    if arguments.files:
+        return explain.run_files(
+            arguments.files, arguments.accounts, account, contact, arguments.lateness, arguments.json
+        )
+    return explain.run(_config(), account, contact, arguments.json)
+
+
+def _business_time(_arguments: Namespace) -> int:
+    from streams import business_time
+
+    return business_time.run(sys.stdin, sys.stdout)
+
+
+def _simulate(arguments: Namespace) -> int:
+    from streams import simulate
+    from streams.simulation import Plan
+
+    plan = Plan(
+        now=arguments.now or datetime.now(UTC),
+        days=arguments.days,
+        accounts=arguments.accounts,
+        contacts_per_day=arguments.contacts_per_day,
+        live_rate=0.0 if arguments.no_live or arguments.out else arguments.live_rate,
+        seed=arguments.seed,
+    )
+    if arguments.out:
+        return simulate.write_files(plan, arguments.out)
+    return simulate.run(_config(), plan, arguments.live_seconds)
+
+
+def _topics(arguments: Namespace) -> int:
+    from streams import topics
+
+    _quiet_clients()
+    return topics.run(_config(), arguments.action)
+
+
+def _check(arguments: Namespace) -> int:
+    from streams import check
+
+    _quiet_clients()
+    return check.run(os.environ, json=arguments.json)
+
+
+COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
+    "worker": _worker,
+    "snapshot": _snapshot,
+    "serve": _serve,
+    "report": _report,
+    "replay": _replay,
+    "explain": _explain_contact,
+    "business-time": _business_time,
+    "simulate": _simulate,
+    "topics": _topics,
+    "check": _check,
+}
+
+
+def _filters(arguments: Namespace) -> "Filters":
+    from aggregates.filters import Filters
+
+    return Filters.parse(arguments.origin, arguments.group, arguments.channel, arguments.advisor)
+
+
+def _config() -> "Config":
+    from streams.config import load
+
+    config = load(os.environ)
+    logging.getLogger().setLevel(config.log_level.upper())  # the settings' file may have said another one
+    return config
+
+
+def _log_level(environ: Mapping[str, str]) -> int:
+    """The level of MEDIANA_LOG_LEVEL; a wrong one is reported with the other settings."""
+    return logging.getLevelNamesMapping().get(environ.get("MEDIANA_LOG_LEVEL", "info").upper(), logging.INFO)
+
+
+def _quiet_clients() -> None:
+    """Keep the Kafka client's own complaints out of an answer that says the same, and what to do."""
+    logger = logging.getLogger("aiokafka")
+    if logger.getEffectiveLevel() > logging.DEBUG:
+        logger.setLevel(logging.CRITICAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

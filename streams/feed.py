@@ -1,0 +1,183 @@
+"""What the intake holds of one shard: its session, the records fetched for it, and its gate."""
+
+from collections.abc import Iterable
+
+from streams.batch import Batch, checksum
+from streams.errors import Fatal
+from streams.kafka import ConsumerRecord, TopicPartition
+from streams.ledger import Positions
+from streams.merge import Patience, TopicBuffer, take_merged
+from streams.session import Session
+
+HOLD_SECONDS = 5.0
+"""How long a topic that has records, but none fetched, holds the other one back."""
+
+GRACE_MS = 2_000
+"""How old a record must be to be taken while the other topic has none: a producer of both may still be sending."""
+
+MAX_CLOCK_SKEW_MS = 3_000
+"""A record stamped further ahead of our clock tells nothing about when it was sent, and waits for nothing."""
+
+BATCHES_AHEAD = 2
+"""Batches' worth of records that may wait, per topic: one is folded while the next is being fetched."""
+
+
+class ShardFeed:
+    """A shard assigned to this worker.
+
+    The intake's one task seeks, fetches and builds batches; claims and agents only offer a session or drop one. Each
+    session has its own buffers, so that records fetched under an earlier one cannot reach a later one.
+    """
+
+    def __init__(
+        self, shard: int, partitions: tuple[TopicPartition, TopicPartition], most: int, most_bytes: int
+    ) -> None:
+        self.shard = shard
+        self.partitions = partitions
+        self.session: Session | None = None
+        self.stopped = False
+        """A person has to look at it; it takes no more records."""
+        self.released = False
+        """Assigned elsewhere by now."""
+        self.ends = [0, 0]
+        """Where both logs end, as far as known."""
+        self.failures = 0
+        """Claims and commits that failed since the last commit."""
+        self.idle_since = 0.0
+        """When it last committed, or had nothing to do."""
+        self._most = most
+        self._most_bytes = most_bytes
+        self._buffers = (TopicBuffer(0, keep_late=False), TopicBuffer(0, keep_late=True))
+        self._checks: list[bytes | None] = [None, None]
+        self._seeks: list[int] = []
+        self._taken = Positions(0, 0)
+        self._dry_since: list[float | None] = [None, None]
+
+    # --- sessions ----------------------------------------------------------------------------------------------------
+
+    def offer(
+        self, session: Session, checks: Iterable[bytes | None], begins: Iterable[int], ends: Iterable[int]
+    ) -> None:
+        """Give it a session; the intake seeks before it fetches.
+
+        Where the last applied record is still retained, reading begins with it, to see whether it is the same.
+        """
+        self.session = session
+        self.ends = list(ends)
+        self._checks = list(checks)
+        self._seeks = []
+        for topic, (position, begin) in enumerate(zip(session.positions, begins, strict=True)):
+            check = self._checks[topic]
+            offset = -1 if check is None else int(check.partition(b":")[0])
+            if offset < begin:
+                self._checks[topic] = None
+                offset = position
+            self._seeks.append(offset)
+
+    def drop(self) -> Session | None:
+        """End the session, if there is one; what was fetched for it goes with it. Returns it."""
+        session = self.session
+        if session is not None:
+            session.drop()
+        self.session = None
+        self._seeks = []
+        self._buffers[0].clear()
+        self._buffers[1].clear()
+        return session
+
+    def seeks(self) -> dict[TopicPartition, int]:
+        """Where the consumer must be put before it fetches for a new session: asked once per session."""
+        if self.session is None or not self._seeks:
+            return {}
+        seeks = dict(zip(self.partitions, self._seeks, strict=True))
+        self._seeks = []
+        self._taken = self.session.positions
+        self._dry_since = [None, None]
+        self._buffers = (
+            TopicBuffer(self._taken.contacts, keep_late=False),
+            TopicBuffer(self._taken.conversations, keep_late=True),
+        )
+        return seeks
+
+    # --- records -----------------------------------------------------------------------------------------------------
+
+    def wanted(self) -> list[TopicPartition]:
+        """The partitions it has room for."""
+        if self.session is None or self._seeks:
+            return []
+        return [
+            partition
+            for partition, buffer in zip(self.partitions, self._buffers, strict=True)
+            if len(buffer.records) < BATCHES_AHEAD * self._most and buffer.bytes < BATCHES_AHEAD * self._most_bytes
+        ]
+
+    def accept(self, partition: TopicPartition, records: list[ConsumerRecord], fetched: int) -> None:
+        """Take in what was fetched, and the consumer's position after it. Raises `Fatal` if the log is another one."""
+        topic = self.partitions.index(partition)
+        if self._checks[topic] is not None and records:
+            records = self._compared(topic, records)
+        buffer = self._buffers[topic]
+        buffer.add(records, max(fetched, buffer.fetched))
+        self.ends[topic] = max(self.ends[topic], buffer.fetched)
+
+    def _compared(self, topic: int, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+        """Compare the last applied record with what the log has in its place; the records after it."""
+        check = self._checks[topic]
+        assert check is not None
+        offset = int(check.partition(b":")[0])
+        self._checks[topic] = None
+        if records[0].offset == offset and checksum(records[0]) != check:
+            partition = self.partitions[topic]
+            raise Fatal(
+                f"{partition.topic} partition {partition.partition}: record {offset} is not the one that was read: the "
+                "topic was recreated, or this is another Kafka. Point at the right one, or rebuild into a new namespace"
+            )
+        position = self._taken[topic]
+        return [record for record in records if record.offset >= position]
+
+    def see_end(self, partition: TopicPartition, end: int | None) -> None:
+        """Take in where a partition's log ends, as far as the consumer knows."""
+        topic = self.partitions.index(partition)
+        if end is not None and end > self.ends[topic]:
+            self.ends[topic] = end
+
+    def next_batch(self, now: float, now_ms: int) -> Batch | None:
+        """The next batch, if none is in flight and there is something to do. The session is engaged then.
+
+        `now` is of a monotonic clock, `now_ms` of the wall's. With no record left, but positions that moved on
+        (transactions leave holes), the batch is empty.
+        """
+        session = self.session
+        if session is None or session.in_flight or self._seeks or self.stopped:
+            return None
+        records, end = take_merged(self._buffers, self._most, self._most_bytes, self._patience(now, now_ms))
+        if not records:
+            if any(buffer.records for buffer in self._buffers) or end == self._taken:
+                return None
+        batch = Batch(session, self._taken, end, records)
+        session.engage()
+        self._taken = end
+        return batch
+
+    def _patience(self, now: float, now_ms: int) -> Patience:
+        behind = [self._is_behind(topic, now) for topic in range(len(self._buffers))]
+        return Patience((behind[0], behind[1]), now_ms - GRACE_MS, now_ms + MAX_CLOCK_SKEW_MS)
+
+    def _is_behind(self, topic: int, now: float) -> bool:
+        """Whether a topic has records to come that others should wait for; not for ever, should it be out of reach."""
+        buffer = self._buffers[topic]
+        if buffer.fetched >= self.ends[topic]:
+            self._dry_since[topic] = None
+            return False
+        if buffer.records:
+            self._dry_since[topic] = None
+            return True
+        since = self._dry_since[topic]
+        if since is None:
+            since = self._dry_since[topic] = now
+        return now - since < HOLD_SECONDS
+
+    def lag(self) -> tuple[int, int]:
+        """Records between the committed positions and the ends of the logs."""
+        positions = self.session.positions if self.session is not None else self._taken
+        return max(0, self.ends[0] - positions.contacts), max(0, self.ends[1] - positions.conversations)

@@ -1,0 +1,79 @@
+"""`mediana serve`: the page and the JSON API over published snapshots.
+
+The server binds loopback unless told otherwise. Beyond loopback it starts only with a tokens file
+(MEDIANA_HTTP_TOKENS_FILE), or when MEDIANA_HTTP_OPEN says that whoever reaches it may read every account.
+"""
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from streams.config import Config
+from streams.reader import SnapshotReader
+from streams.redis import connect
+from streams.web.access import Access, TokensFileError, read_tokens_file
+from streams.web.api import ACCESS, READER, Reader, add_api
+from streams.web.errors import errors_as_json
+from streams.web.guards import add_security_headers, is_loopback, refuse_foreign_hosts
+from streams.web.shell import add_page
+
+logger = logging.getLogger(__name__)
+
+ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf'
+"""Neither header nor cookie: a token is never logged."""
+
+
+def create_web_app(
+    reader: Reader, access: Access | None = None, *, only_loopback_names: bool = False
+) -> web.Application:
+    """The application: page, files and API over `reader`.
+
+    `access` says which token opens which account (default: all open). `only_loopback_names` refuses requests that
+    name another host than this machine; `run` sets it for a server that is open because it is on loopback.
+    """
+    guards = [refuse_foreign_hosts] if only_loopback_names else []
+    app = web.Application(middlewares=[errors_as_json, *guards])
+    app[READER] = reader
+    app[ACCESS] = access or Access()
+    app.on_response_prepare.append(add_security_headers)
+    add_api(app)
+    add_page(app)
+    return app
+
+
+def run(config: Config) -> int:
+    """Serve until interrupted. Returns the exit status: 0, or 2 (with the reason on stderr) if it could not start."""
+    host, port = config.http_host, config.http_port
+    try:
+        access = Access() if config.http_tokens_file is None else read_tokens_file(config.http_tokens_file)
+    except TokensFileError as error:
+        return _refuse(str(error))
+    if not (access.needs_token or config.http_open or is_loopback(host)):
+        return _refuse(
+            f"MEDIANA_HTTP_HOST is {host!r}: everyone who reaches it could read every account. Set "
+            "MEDIANA_HTTP_TOKENS_FILE to require tokens, or MEDIANA_HTTP_OPEN=true if that is meant."
+        )
+    redis = connect(config)
+    app = create_web_app(
+        SnapshotReader(redis, config.namespace),
+        access,
+        only_loopback_names=not (access.needs_token or config.http_open),
+    )
+
+    async def close_redis(_: web.Application) -> AsyncIterator[None]:
+        yield
+        await redis.aclose()
+
+    app.cleanup_ctx.append(close_redis)
+    try:
+        web.run_app(app, host=host, port=port, access_log_format=ACCESS_LOG_FORMAT, print=None)
+    except OSError as error:
+        return _refuse(f"cannot listen on {host}:{port}: {error.strerror}. Set MEDIANA_HTTP_PORT to a free port.")
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(f"mediana serve: {reason}", file=sys.stderr)
+    return 2

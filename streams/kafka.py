@@ -1,0 +1,88 @@
+"""How this program's Kafka clients are set up."""
+
+import ssl
+from typing import Any, Literal
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.structs import ConsumerRecord
+
+from streams.config import Config
+
+__all__ = ["ConsumerRecord", "TopicPartition", "admin_client", "client_options", "event_consumer", "producer"]
+
+EVENT_TOPICS: tuple[Literal["contacts"], Literal["conversations"]] = ("contacts", "conversations")
+"""The two event topics; everywhere a position or a buffer comes in pairs, it is in this order."""
+
+# The group must not throw out a member that has no partitions, or one that Redis keeps waiting: whether a worker
+# gets on is watched by the worker itself. The largest the protocol takes, 24 days.
+_NO_POLL_LIMIT_MS = 2**31 - 1
+
+_MAX_REQUEST_BYTES = 16 << 20
+
+
+def client_options(config: Config) -> dict[str, Any]:
+    """What every aiokafka client is constructed with: where the brokers are and how to prove who we are."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": config.kafka_bootstrap,
+        "security_protocol": config.kafka_security_protocol,
+    }
+    if config.kafka_security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": config.kafka_sasl_mechanism,
+            "sasl_plain_username": config.kafka_sasl_username,
+            "sasl_plain_password": str(config.kafka_sasl_password),
+        }
+    if config.kafka_security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(config)
+    return options
+
+
+def _ssl_context(config: Config) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=config.kafka_ssl_cafile)
+    context.check_hostname = config.kafka_ssl_check_hostname
+    if config.kafka_ssl_certfile is not None:
+        context.load_cert_chain(config.kafka_ssl_certfile, config.kafka_ssl_keyfile, config.kafka_ssl_key_password)
+    return context
+
+
+def event_consumer(config: Config) -> AIOKafkaConsumer:
+    """The one consumer of a worker, for all three topics.
+
+    It never chooses a position by itself (`none`): positions come from the ledger. Equal partition numbers of both
+    event topics go to one worker, which is what the range assignor does with equal partition counts.
+    """
+    return AIOKafkaConsumer(
+        **client_options(config),
+        client_id="mediana-worker",
+        group_id=config.group_id,
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        partition_assignment_strategy=(RangePartitionAssignor,),
+        max_poll_interval_ms=_NO_POLL_LIMIT_MS,
+        session_timeout_ms=round(config.kafka_session_timeout_seconds * 1000),
+        heartbeat_interval_ms=round(config.kafka_session_timeout_seconds * 1000 / 4),
+        max_poll_records=2 * config.batch_events,
+        max_partition_fetch_bytes=1 << 20,
+        metadata_max_age_ms=60_000,
+        request_timeout_ms=30_000,
+    )
+
+
+def producer(config: Config) -> AIOKafkaProducer:
+    """The producer of dead letters: a letter counts as written when every replica in sync has it."""
+    return AIOKafkaProducer(
+        **client_options(config),
+        client_id="mediana-dead-letters",
+        acks="all",
+        compression_type="gzip",
+        max_request_size=_MAX_REQUEST_BYTES,
+        request_timeout_ms=30_000,
+    )
+
+
+def admin_client(config: Config) -> AIOKafkaAdminClient:
+    """A client for questions about topics and groups."""
+    return AIOKafkaAdminClient(**client_options(config), client_id="mediana-admin", request_timeout_ms=30_000)

@@ -1,0 +1,202 @@
+"""Which shards and settings partitions this worker has, and what becomes of each: claimed, dropped, stopped.
+
+A rebalance only drops; claims run in tasks of their own, one per shard, and wait between tries. Every error of a shard
+ends up in `failed`, which decides by its kind.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from streams.claims import Claims
+from streams.config import Config
+from streams.errors import EngineError, Fatal, SessionLost, ShardStopped, Unavailable
+from streams.feed import ShardFeed
+from streams.kafka import TopicPartition
+from streams.metrics import WorkerMetrics
+from streams.rules_store import RulesStore
+from streams.settings_feed import SettingsFeed
+
+logger = logging.getLogger(__name__)
+
+LONGEST_BACKOFF_SECONDS = 5.0
+
+
+class Ownership:
+    """The feeds of one worker. `wake` is set whenever the intake may have something to do."""
+
+    def __init__(
+        self,
+        config: Config,
+        consumer: AIOKafkaConsumer,
+        claims: Claims,
+        rules: RulesStore,
+        metrics: WorkerMetrics,
+        fail: Callable[[str], None],
+    ) -> None:
+        self.shards: dict[int, ShardFeed] = {}
+        self.settings: dict[int, SettingsFeed] = {}
+        self.wake = asyncio.Event()
+        self.fail = fail
+        self._topics = config.topics
+        self._limits = (config.batch_events, config.batch_bytes)
+        self._consumer = consumer
+        self._claims = claims
+        self._rules = rules
+        self._metrics = metrics
+        self._settings_read = asyncio.Event()
+        self._settings_goal: dict[int, int] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- the group's word --------------------------------------------------------------------------------------------
+
+    def assigned(self, shards: Iterable[int], settings: Iterable[int]) -> None:
+        """The group gave this worker these shards and these partitions of the accounts topic. Does not wait."""
+        now = asyncio.get_running_loop().time()
+        for shard in shards:
+            partitions = (
+                TopicPartition(self._topics.contacts, shard),
+                TopicPartition(self._topics.conversations, shard),
+            )
+            feed = self.shards[shard] = ShardFeed(shard, partitions, *self._limits)
+            feed.idle_since = now
+            self._start(self._claim(feed))
+        for partition in settings:
+            opened = self.settings[partition] = SettingsFeed(TopicPartition(self._topics.accounts, partition))
+            self._start(self._open_settings(opened))
+        self._start(self._await_settings())
+
+    def released(self) -> None:
+        """The group takes everything away; what comes back is claimed anew. Does not wait."""
+        for feed in self.shards.values():
+            feed.released = True
+            if feed.drop() is not None:
+                self._metrics.sessions_dropped.labels("rebalance").inc()
+        for settings in self.settings.values():
+            settings.released = True
+            settings.drop()
+        self.shards.clear()
+        self.settings.clear()
+
+    async def close(self) -> None:
+        """No more claims."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- what goes wrong ---------------------------------------------------------------------------------------------
+
+    def failed(self, feed: ShardFeed, error: Exception) -> None:
+        """Do what an error of a shard asks for: claim again, stop the shard, or end the worker."""
+        if isinstance(error, SessionLost):
+            logger.info("%s; claiming again", error)
+            feed.failures += 1
+            self.drop(feed, "lost")
+        elif isinstance(error, Unavailable):
+            logger.warning("%s; claiming again", error)
+            feed.failures += 1
+            self.drop(feed, "unavailable")
+        elif isinstance(error, Fatal):
+            self.fail(str(error))
+        else:
+            if not isinstance(error, ShardStopped):
+                logger.error("shard %d: unforeseen", feed.shard, exc_info=error)
+            self._stop_shard(feed, error)
+
+    def drop(self, feed: ShardFeed, cause: str) -> None:
+        """End a shard's session, if it has one, and claim it again."""
+        if feed.drop() is not None:
+            self._metrics.sessions_dropped.labels(cause).inc()
+            self._start(self._claim(feed))
+
+    def drop_settings(self, feed: SettingsFeed) -> None:
+        """Read a partition's settings again from where the store stands."""
+        feed.drop()
+        self._start(self._open_settings(feed))
+
+    def _stop_shard(self, feed: ShardFeed, error: Exception) -> None:
+        feed.stopped = True
+        feed.drop()
+        logger.error("shard %d is stopped until a person has looked at it: %s", feed.shard, error)
+        if all(other.stopped for other in self.shards.values()):
+            self.fail(f"every shard of this worker is stopped; the last one: {error}")
+
+    # --- claims ------------------------------------------------------------------------------------------------------
+
+    async def _claim(self, feed: ShardFeed) -> None:
+        await self._settings_read.wait()
+        while not (feed.released or feed.stopped):
+            await asyncio.sleep(_backoff(feed.failures))
+            try:
+                await self._claims.claim(feed)
+            except (SessionLost, Unavailable) as error:
+                feed.failures += 1
+                logger.warning("claiming shard %d: %s", feed.shard, error)
+            except EngineError as error:
+                if not feed.released:
+                    self.failed(feed, error)
+                return
+            else:
+                self._metrics.claims.inc()
+                self.wake.set()
+                return
+
+    async def _open_settings(self, feed: SettingsFeed) -> None:
+        failures = 0
+        while not feed.released:
+            await asyncio.sleep(_backoff(failures))
+            try:
+                start = await self._rules.position(feed.partition.partition)
+                begin = (await self._consumer.beginning_offsets([feed.partition]))[feed.partition]
+                end = (await self._consumer.end_offsets([feed.partition]))[feed.partition]
+            except (Unavailable, KafkaError) as error:
+                failures += 1
+                logger.warning("opening the accounts topic: %s", error)
+            else:
+                # Settings are whole and absolute: where a position means nothing any more, all of them are read again.
+                feed.offer(start, begin if start is None or not begin <= start <= end else start)
+                self.wake.set()
+                return
+
+    async def _await_settings(self) -> None:
+        """Wait until all settings sent before this worker started are in Redis, whoever puts them there."""
+        failures = 0
+        while not self._settings_read.is_set():
+            try:
+                if self._settings_goal is None:
+                    self._settings_goal = await self._settings_ends()
+                positions = await self._rules.positions(self._settings_goal)
+            except (Unavailable, KafkaError) as error:
+                failures += 1
+                logger.warning("waiting for settings: %s", error)
+            else:
+                failures = 0
+                if all(positions[partition] >= end for partition, end in self._settings_goal.items()):
+                    self._settings_read.set()
+                    return
+            await asyncio.sleep(0.1 + _backoff(failures))
+
+    async def _settings_ends(self) -> dict[int, int]:
+        topic = self._topics.accounts
+        partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
+        return {partition.partition: end for partition, end in (await self._consumer.end_offsets(partitions)).items()}
+
+    def _start(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Run beside the intake. None of these is meant to fail: what one raises ends the worker."""
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("unforeseen", exc_info=error)
+            self.fail(f"{type(error).__name__}: {error}")
+
+
+def _backoff(failures: int) -> float:
+    return 0.0 if failures == 0 else min(0.1 * 2.0 ** min(failures, 10), LONGEST_BACKOFF_SECONDS)

@@ -1,0 +1,84 @@
+"""Clients of Redis: one server, TLS, Cluster or Sentinel, from the settings. None of them retries by itself.
+
+A script that timed out may have run. Only who knows what the script would have changed can find out, so a client that
+sends it again, as redis-py does up to ten times by default, would make two commits out of one or take its own first
+commit for somebody else's.
+"""
+
+from typing import Any, TypeAlias
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from streams.config import Config
+
+Client: TypeAlias = "Redis | RedisCluster"
+
+
+def never_retry() -> Retry:
+    """A policy that sends nothing twice."""
+    return Retry(NoBackoff(), 0)
+
+
+def connect(config: Config) -> Client:
+    """A client that connects when it is first used. Reads go to primaries only. Close it with `aclose()`."""
+    options = _options(config)
+    if config.redis_cluster:
+        return RedisCluster.from_url(config.redis_url, **options)
+    if config.redis_sentinels is not None:
+        return _behind_sentinels(config, options)
+    return Redis.from_url(config.redis_url, **options)
+
+
+def _options(config: Config) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "socket_timeout": config.redis_timeout_seconds,
+        "socket_connect_timeout": config.redis_timeout_seconds,
+        "retry": never_retry(),
+        "health_check_interval": 0,
+        "client_name": "mediana",
+    }
+    if config.redis_username is not None:
+        options["username"] = config.redis_username
+    if config.redis_password is not None:
+        options["password"] = str(config.redis_password)
+    if config.redis_url.startswith("rediss:"):
+        options |= {
+            "ssl_ca_certs": _text(config.redis_ssl_cafile),
+            "ssl_certfile": _text(config.redis_ssl_certfile),
+            "ssl_keyfile": _text(config.redis_ssl_keyfile),
+            "ssl_check_hostname": config.redis_ssl_check_hostname,
+        }
+    return options
+
+
+def _behind_sentinels(config: Config, options: dict[str, Any]) -> Redis:
+    # The URL's user, password, database and TLS are the servers'; the Sentinels have their own password.
+    known = Redis.from_url(config.redis_url, **options).connection_pool
+    kwargs = {name: value for name, value in known.connection_kwargs.items() if name not in ("host", "port", "path")}
+    if config.redis_url.startswith("rediss:"):
+        kwargs["ssl"] = True
+    sentinels = []
+    assert config.redis_sentinels is not None
+    for address in config.redis_sentinels.split(","):
+        host, _, port = address.strip().rpartition(":")
+        sentinels.append((host or address.strip(), int(port) if host else 26379))
+    sentinel_kwargs: dict[str, Any] = {
+        "socket_timeout": config.redis_timeout_seconds,
+        "socket_connect_timeout": config.redis_timeout_seconds,
+    }
+    if config.redis_sentinel_password is not None:
+        sentinel_kwargs["password"] = str(config.redis_sentinel_password)
+    if config.redis_url.startswith("rediss:"):
+        sentinel_kwargs |= {"ssl": True, "ssl_ca_certs": _text(config.redis_ssl_cafile)}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        sentinels, sentinel_kwargs=sentinel_kwargs, **kwargs
+    )
+    client: Redis = sentinel.master_for(config.redis_sentinel_service)
+    return client
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,64 @@
+"""Periods and presets by the calendar."""
+
+from datetime import date
+
+import pytest
+
+from aggregates.periods import MAX_DAYS, Period, RangeError, period, presets
+
+
+def of(start: str, end: str) -> Period:
+    return Period(date.fromisoformat(start), date.fromisoformat(end))
+
+
+def test_both_ends_are_included() -> None:
+    days = of("2026-03-02", "2026-03-04").days
+    assert [date.fromordinal(day).day for day in days] == [2, 3, 4]
+    assert len(of("2026-03-02", "2026-03-02").days) == 1
+
+
+def test_the_previous_period_is_as_many_days_just_before() -> None:
+    assert of("2026-03-02", "2026-03-08").previous == of("2026-02-23", "2026-03-01")
+    assert of("2026-03-02", "2026-03-02").previous == of("2026-03-01", "2026-03-01")
+    assert of("2024-03-01", "2024-03-31").previous == of("2024-01-30", "2024-02-29")  # a leap year
+
+
+def test_presets_on_an_ordinary_day() -> None:
+    assert presets(date(2026, 3, 18)) == {
+        "today": of("2026-03-18", "2026-03-18"),
+        "yesterday": of("2026-03-17", "2026-03-17"),
+        "last_7_days": of("2026-03-12", "2026-03-18"),
+        "last_30_days": of("2026-02-17", "2026-03-18"),
+        "this_month": of("2026-03-01", "2026-03-18"),
+        "last_month": of("2026-02-01", "2026-02-28"),
+    }
+
+
+def test_presets_on_the_first_of_january() -> None:
+    found = presets(date(2027, 1, 1))
+    assert found["this_month"] == of("2027-01-01", "2027-01-01")
+    assert found["last_month"] == of("2026-12-01", "2026-12-31")
+    assert found["yesterday"] == of("2026-12-31", "2026-12-31")
+
+
+def test_last_month_is_whole_whatever_the_day() -> None:
+    assert presets(date(2026, 3, 31))["last_month"] == of("2026-02-01", "2026-02-28")
+    assert presets(date(2026, 3, 31))["last_month"].previous == of("2026-01-04", "2026-01-31")
+
+
+def test_a_range_upside_down_is_refused() -> None:
+    with pytest.raises(RangeError, match="ends .* before it starts"):
+        period(date(2026, 3, 2), date(2026, 3, 1))
+
+
+def test_a_range_of_ten_years_is_answered_and_a_day_more_is_refused() -> None:
+    start = date(2020, 1, 1)
+    assert len(period(start, date.fromordinal(start.toordinal() + MAX_DAYS - 1)).days) == MAX_DAYS
+    with pytest.raises(RangeError, match="longer than 3660 days"):
+        period(start, date.fromordinal(start.toordinal() + MAX_DAYS))
+
+
+def test_before_the_calendar_begins_there_is_no_previous_period() -> None:
+    assert of("0001-01-02", "0001-01-02").previous == of("0001-01-01", "0001-01-01")
+    with pytest.raises(RangeError, match="no 1 days before"):
+        _ = of("0001-01-01", "0001-01-01").previous
