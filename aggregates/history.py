@@ -174,7 +174,7 @@ class ContactHistory:
         if self.needs_archive(event):
             return self._fold_whole(entry, book, deltas)
         if known is None and self._is_next(entry):
-            if entry.kind == CREATED and not self._journal:
+            if entry.kind == CREATED and self._tip.creation is None:
                 self._tip = born_as(entry)
             step(self._tip, entry, book, deltas)
             self._journal.append(entry)
@@ -183,7 +183,7 @@ class ContactHistory:
         else:
             journal = [other for other in self._journal if other is not known]
             insort(journal, entry, key=_order)
-            self._refold(journal, book, deltas)
+            self._refold(journal, book, self.newest_us - lateness_ms * 1000, deltas)
         self.newest_us = max(self.newest_us, at_us)
         return Outcome.APPLIED
 
@@ -195,16 +195,18 @@ class ContactHistory:
         return versions
 
     def needs_archive(self, event: BaseEvent) -> bool:
-        """Whether the event belongs before the journal, or is a creation that changes how all of it is read."""
-        if self.archive_count == 0 or event.topic != "contacts":
+        """Whether the event belongs before the journal, or changes which creation all of it is read with."""
+        if self.archive_count == 0:
+            return False
+        creation = self._tip.creation
+        # Earlier content under the creation's id takes its place, whatever type it is of.
+        is_creation = event.rank == CREATED or (creation is not None and event.id == creation.id)
+        if not is_creation and event.topic != "contacts":
             return False
         at_us = instant_us(event.occurred_at)
         if at_us <= self.archived_until_us:
             return True
-        if event.rank != CREATED:
-            return False
-        creation = self._tip.creation
-        return creation is None or (at_us, event.sequence or 0, event.rank, event.id) < creation.order
+        return is_creation and (creation is None or (at_us, event.sequence or 0, event.rank, event.id) < creation.order)
 
     def attach_archive(self, chunks: list[bytes]) -> None:
         """Hand over the contact's archive, all `archive_count` chunks in order."""
@@ -247,17 +249,36 @@ class ContactHistory:
             return False  # what came before must be read again, with the creation known
         return self._journal[-1].order < entry.order
 
-    def _refold(self, journal: list[Entry], book: RulesBook, deltas: Deltas) -> None:
-        """Replace the journal: take away what the old one contributed, add what the new one does."""
-        change = Deltas()
-        tip = _fold_entries(self._start(journal), journal, book, change)
-        before = Deltas()
-        _fold_entries(self._start(self._journal), self._journal, book, before)
+    def _refold(self, journal: list[Entry], book: RulesBook, horizon_us: int, deltas: Deltas) -> None:
+        """Replace the journal: take away what the old one contributed, add what the new one does.
+
+        Both are folded from the mark, if they differ after it only. Else the mark is set anew, where the entries past
+        the lateness window end: so a contact whose events always come in some disorder has a short journal too.
+        """
+        change, before = Deltas(), Deltas()
+        if self._mark is not None and self._is_as_before(journal, self._mark_length):
+            mark, length = self._mark, self._mark_length
+            tip = _decode_contact(mark)
+            _fold_entries(_decode_contact(mark), self._journal[length:], book, before)
+        else:
+            mark, length = None, 0
+            tip = self._start(journal)
+            _fold_entries(self._start(self._journal), self._journal, book, before)
+            settled = sum(entry.at_us < horizon_us for entry in journal)
+            if settled >= CHUNK_ENTRIES:
+                mark, length = _encode_contact(_fold_entries(tip, journal[:settled], book, change)), settled
+        _fold_entries(tip, journal[length:], book, change)
         change.add(before, -1)
         change.clear_zeros()
         deltas.add(change, 1)
         self._tip, self._journal, self._ids = tip, journal, None
-        self._mark, self._mark_length = None, 0
+        self._mark, self._mark_length = mark, length
+
+    def _is_as_before(self, journal: list[Entry], length: int) -> bool:
+        """Whether a new journal's first entries, and the creation they are read with, are those of the present one."""
+        if self._base is None and _creation_in(journal) is not _creation_in(self._journal):
+            return False
+        return all(one is other for one, other in zip(journal[:length], self._journal[:length], strict=False))
 
     def _start(self, journal: list[Entry]) -> Contact:
         return _decode_contact(self._base) if self._base is not None else born_as(_creation_in(journal))

@@ -23,8 +23,9 @@ class MissingRules(KeyError):
 
 def normalised_reason(reason: str) -> str:
     """A closing reason as reasons are compared: without case, accents or surplus spaces."""
-    decomposed = unicodedata.normalize("NFKD", reason.casefold())
-    return " ".join("".join(char for char in decomposed if not unicodedata.combining(char)).split())
+    # Case is folded last: some signs, such as №, come apart into capitals.
+    letters = (char for char in unicodedata.normalize("NFKD", reason) if not unicodedata.combining(char))
+    return " ".join("".join(letters).casefold().split())
 
 
 class Rules:

@@ -21,8 +21,9 @@ MAX_ID_LENGTH = 256
 MAX_FUTURE = timedelta(hours=1)
 """How far `occurred_at` may be ahead of the record's own timestamp (clocks of producers differ by less)."""
 
-EARLIEST_MS = 0
-"""Instants before 1970 are a broken clock, not history."""
+EARLIEST_US = 0
+LATEST_US = 253_370_764_800 * 1_000_000
+"""Instants before 1970 are a broken clock, not history; from the year 9999 on, local days leave the calendar."""
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 Name = Annotated[str, Meta(max_length=1024)]
@@ -271,8 +272,8 @@ def decode_event(value: bytes | str) -> Event:
         at_us = instant_us(event.occurred_at)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise _refusal(value, error) from None
-    if at_us < EARLIEST_MS * 1000:
-        raise InvalidEvent("malformed", "occurred_at is before 1970")
+    if not EARLIEST_US <= at_us < LATEST_US:
+        raise InvalidEvent("malformed", "occurred_at is before 1970 or past the year 9998")
     return event
 
 

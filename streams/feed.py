@@ -151,9 +151,8 @@ class ShardFeed:
         if session is None or session.in_flight or self._seeks or self.stopped:
             return None
         records, end = take_merged(self._buffers, self._most, self._most_bytes, self._patience(now, now_ms))
-        if not records:
-            if any(buffer.records for buffer in self._buffers) or end == self._taken:
-                return None
+        if not records and (end == self._taken or any(buffer.records for buffer in self._buffers)):
+            return None
         batch = Batch(session, self._taken, end, records)
         session.engage()
         self._taken = end

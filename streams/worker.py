@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TypeVar
 
+from typing_extensions import override
+
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 
@@ -28,6 +30,26 @@ KafkaClient = TypeVar("KafkaClient", AIOKafkaConsumer, AIOKafkaProducer)
 _NOISY = ("faust", "mode", "aiokafka", "asyncio", "aiohttp")
 
 
+class OnceAMinute(logging.Filter):
+    """Lets each kind of line of a chatty library through once a minute: a broker that is away gives ten a second."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__()
+        self._prefix = f"{library}."
+        self._said: dict[tuple[str, str], float] = {}
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show the line. Its kind is its wording before the values are filled in."""
+        if not record.name.startswith(self._prefix):
+            return True
+        kind = (record.name, str(record.msg))
+        if record.created - self._said.get(kind, -60.0) < 60:
+            return False
+        self._said[kind] = record.created
+        return True
+
+
 def run(config: Config, accept_gap: bool = False) -> int:
     """Work until SIGTERM or SIGINT: 0, or 1 with the reason in the log's last line."""
     if accept_gap:
@@ -35,8 +57,8 @@ def run(config: Config, accept_gap: bool = False) -> int:
     if config.log_level != "debug":
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.WARNING)
-        # They tell of every lost connection at once and at length; our own lines say what follows from it.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(OnceAMinute("aiokafka"))
     try:
         return asyncio.run(_run(config))
     except Fatal as error:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from streams.local.errors import LocalStackError
-from streams.local.ports import LOOPBACK, free_port
+from streams.local.ports import LOOPBACK, free_port, require_free
 from streams.local.process import Process
 
 READY_POLL_SECONDS = 0.1
@@ -48,12 +48,15 @@ class Server(ABC):
     def start(self) -> None:
         """Start, and return when the server answers. After `kill` or `stop` it finds its data again.
 
-        Raises LocalStackError when it ends instead (with its last log lines) or does not answer in time.
+        Raises LocalStackError when its port is taken, when it ends instead (with its last log lines), and when it
+        does not answer in time.
         """
         process = self.process = self.process or self.prepare()
+        # Else whoever listens there would answer in our place, and be taken for ready.
+        require_free(self.port, self.name, "Stop what listens there, or choose another port.")
         process.start()
         deadline = time.monotonic() + self.start_timeout_seconds
-        while not self.answers():
+        while not (process.running and self.answers()):
             if not process.running:
                 raise LocalStackError(
                     f"{self.name} ended at its start (exit status {process.status}). Its last lines:\n"

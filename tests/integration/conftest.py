@@ -58,4 +58,4 @@ def namespace() -> str:
 @pytest.fixture
 def topic_prefix(namespace: str) -> str:
     """What the test puts before the names of its topics, so that it reads only its own records."""
-    return f"{namespace}."
+    return namespace

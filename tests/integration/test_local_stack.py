@@ -204,13 +204,17 @@ def test_a_child_that_ignores_the_request_to_end_is_killed_with_its_group(tmp_pa
 
 
 def test_a_server_that_ends_at_its_start_shows_its_last_lines(tmp_path: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        with pytest.raises(LocalStackError) as caught:
-            Redis(tmp_path, port=other.getsockname()[1]).start()
-    assert "in use" in caught.value.what
+    with pytest.raises(LocalStackError) as caught:
+        Redis(tmp_path, max_memory="nonsense").start()
+    assert "nonsense" in caught.value.what
     assert str(tmp_path / "redis.log") in caught.value.advice
+
+
+def test_a_server_of_somebody_else_is_not_taken_for_ours(tmp_path: Path) -> None:
+    with Redis(tmp_path / "theirs") as theirs:
+        with pytest.raises(LocalStackError, match=f"Port {theirs.port}, meant for redis, cannot be used"):
+            Redis(tmp_path / "ours", port=theirs.port).start()
+        assert theirs.answers()
 
 
 def test_a_busy_port_is_named_with_its_owner_and_the_way_out() -> None:

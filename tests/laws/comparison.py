@@ -1,4 +1,4 @@
-"""The report as the fold computes it, beside the oracle's: every count equal, every quantile within the stated error."""
+"""The report as the fold computes it, beside the oracle's: counts equal, quantiles within the stated error."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -81,10 +81,7 @@ def differences(expected: Any, found: Any, path: str = "") -> list[str]:
         missing = [f"{path}.{key}: missing" for key in expected if key not in found]
         extra = [f"{path}.{key}: not expected" for key in found if counted and key not in expected]
         inside = [
-            line
-            for key in expected
-            if key in found
-            for line in differences(expected[key], found[key], f"{path}.{key}")
+            line for key in expected if key in found for line in differences(expected[key], found[key], f"{path}.{key}")
         ]
         return missing + extra + inside
     if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):

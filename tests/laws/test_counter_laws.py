@@ -35,7 +35,9 @@ values: st.SearchStrategy[Value] = counts | vectors
 texts = st.text(max_size=8)
 dimensions = st.none() | texts | st.booleans() | st.integers(-(1 << 40), 1 << 40)
 fields: st.SearchStrategy[Field] = st.tuples(
-    st.sampled_from("friuxwnoca"), dimensions, st.recursive(dimensions, lambda item: st.tuples(item, item), max_leaves=8)
+    st.sampled_from("friuxwnoca"),
+    dimensions,
+    st.recursive(dimensions, lambda item: st.tuples(item, item), max_leaves=8),
 )
 durations_ms = st.integers(0, 1 << 42)
 

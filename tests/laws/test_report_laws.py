@@ -137,7 +137,7 @@ def unlike(
     return differences(expected, report_of(replay, account_id, first, last, asked))
 
 
-# --- drawn by hypothesis ------------------------------------------------------------------------------------------------
+# --- drawn by hypothesis ----------------------------------------------------------------------------------------------
 
 
 @compactions
@@ -189,7 +189,7 @@ def test_an_event_delivered_again_at_any_time_changes_no_byte(chunk_entries: int
         assert counter_bytes(replayed([*log, *log], history.accounts)) == once
 
 
-# --- large, from a seed -------------------------------------------------------------------------------------------------
+# --- large, from a seed -----------------------------------------------------------------------------------------------
 
 
 @compactions
@@ -249,7 +249,7 @@ def shard_of(contact_id: str) -> int:
 
 def test_what_is_too_late_is_what_the_oracle_sets_aside() -> None:
     history = random_history(seed=51, contacts=150)
-    # Without other content under a known id: the fold calls that a duplicate, the oracle calls it late, neither counts it.
+    # Without other content under a known id: a duplicate to the fold, late to the oracle, counted by neither.
     ids = Counter((event["account_id"], event["contact_id"], event["id"]) for event in history.events)
     events = [event for event in history.events if ids[event["account_id"], event["contact_id"], event["id"]] == 1]
     log = random_arrival(events, seed=52, too_late_percent=10)
@@ -259,7 +259,7 @@ def test_what_is_too_late_is_what_the_oracle_sets_aside() -> None:
     assert 50 < len(arrived.too_late) <= too_late <= len(arrived.too_late) + len(arrived.repeats)
 
 
-# --- the numbers of one report agree with each other ----------------------------------------------------------------------
+# --- the numbers of one report agree with each other ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

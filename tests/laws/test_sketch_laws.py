@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -80,9 +81,7 @@ def test_quantiles_are_within_the_stated_error_on_data_of_every_shape(name: str)
     assert within_the_stated_error(durations, folded(durations))
 
 
-durations_ms = (
-    st.integers(0, 20) | st.integers(0, 2 * SECOND) | st.integers(0, 3 * DAY) | st.integers(0, LONGEST_MS)
-)
+durations_ms = st.integers(0, 20) | st.integers(0, 2 * SECOND) | st.integers(0, 3 * DAY) | st.integers(0, LONGEST_MS)
 samples = st.lists(durations_ms, max_size=60)
 fractions = st.floats(0, 1)
 
@@ -120,9 +119,7 @@ def test_zero_is_exact_and_only_zero_is_zero(zeros: int, others: int, other: int
 def test_the_distribution_counts_exactly(durations: list[int]) -> None:
     # Each edge belongs to the class below it.
     edges = [0, *(edge + 1 for edge in DISTRIBUTION_EDGES_MS), LONGEST_MS * 2]
-    exact = [
-        sum(low <= duration < high for duration in durations) for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    exact = [sum(low <= duration < high for duration in durations) for low, high in pairwise(edges)]
     assert distribution(folded(durations)) == exact
 
 

@@ -1,9 +1,13 @@
 """The rules of the report, one by one, on short literal histories."""
 
+from datetime import date
+
 import pytest
 
 from aggregates import counters
+from tests.laws.comparison import Plain
 from tests.unit.told import (
+    MONDAY,
     TUESDAY,
     Told,
     answered,
@@ -100,7 +104,7 @@ def test_without_a_schedule_business_is_elapsed_and_flagged() -> None:
     assert response["without_schedule"] == 1
 
 
-# --- bots and hand-offs -------------------------------------------------------------------------------------------------
+# --- bots and hand-offs -----------------------------------------------------------------------------------------------
 
 
 def test_a_bots_message_clears_the_wait() -> None:
@@ -170,7 +174,7 @@ def test_a_bots_announcement_of_a_conversation_already_started_puts_it_in_charge
 
 
 @pytest.mark.parametrize("ending", [closed("09:10"), closed("09:10", "stranger")])
-def test_a_close_ends_the_bots_charge_a_transfer_does_not(ending: dict[str, object]) -> None:
+def test_a_close_ends_the_bots_charge_a_transfer_does_not(ending: Plain) -> None:
     told = Told(created("09:00"), bot("09:01"), ending, handed_off("09:20"), answered("09:30"))
     assert told.responses() == minutes(29)  # from the bot's message on: the hand-off did nothing
     told = Told(created("09:00"), bot("09:01"), transferred("09:10"), handed_off("09:20"), answered("09:30"))
@@ -183,7 +187,7 @@ def test_messages_of_the_system_neither_answer_nor_clear() -> None:
     assert len(told.counted(counters.INTERACTION)) == 1
 
 
-# --- the first response -------------------------------------------------------------------------------------------------
+# --- the first response -----------------------------------------------------------------------------------------------
 
 
 def test_a_first_response_is_filed_under_the_day_of_the_creation_a_response_under_its_own() -> None:
@@ -218,12 +222,14 @@ def test_an_answer_before_the_creation_to_a_wait_before_it_answers_that_wait() -
 
 
 @pytest.mark.parametrize(("events", "first"), [((), []), ((received("08:40"),), [0.0])])
-def test_an_answer_before_an_imports_creation_needs_a_wait_before_it(events: tuple[()], first: list[float]) -> None:
+def test_an_answer_before_an_imports_creation_needs_a_wait_before_it(
+    events: tuple[Plain, ...], first: list[float]
+) -> None:
     assert Told(*events, answered("08:50"), created("09:00", by="import")).first_responses() == first
 
 
 @pytest.mark.parametrize("earlier", [received("08:40"), bot("08:40")])
-def test_what_was_stamped_before_the_creation_counts_as_being_at_it(earlier: dict[str, object]) -> None:
+def test_what_was_stamped_before_the_creation_counts_as_being_at_it(earlier: Plain) -> None:
     told = Told(earlier, created("09:00"), answered("09:10"))
     assert told.first_responses() == minutes(10)
 
@@ -245,7 +251,7 @@ def test_group_and_channel_of_a_first_response_are_those_of_the_answers_moment()
     assert told.counted(counters.FIRST_RESPONSE) == {("Web", "nights", "email", "bo"): 1}
 
 
-# --- effective contacts -------------------------------------------------------------------------------------------------
+# --- effective contacts -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channel", ["whatsapp", "messenger", "email", "sms"])
@@ -265,7 +271,9 @@ def test_an_advisors_message_on_another_channel_is_counted_apart_and_answers_not
 
 
 def test_the_effective_channels_are_a_setting() -> None:
-    told = Told(created("09:00"), answered("09:10"), answered("09:20", channel="webchat"), effective_channels=["webchat"])
+    told = Told(
+        created("09:00"), answered("09:10"), answered("09:20", channel="webchat"), effective_channels=["webchat"]
+    )
     assert told.responses() == minutes(20)
     assert told.counted(counters.UNCOUNTED) == {("Web", "sales", "whatsapp", "ana"): 1}
 
@@ -315,7 +323,7 @@ def test_a_call_starts_its_conversation_on_channel_call(direction: str, opener: 
     assert told.counted(counters.ACTIVE) != {}
 
 
-# --- conversations ------------------------------------------------------------------------------------------------------
+# --- conversations ----------------------------------------------------------------------------------------------------
 
 
 def test_a_conversation_starts_once_with_its_earliest_event() -> None:
@@ -330,15 +338,21 @@ def test_a_message_opens_a_conversation_in_its_authors_name(author: str) -> None
 
 @pytest.mark.parametrize(
     "other",
-    [noted("09:00"), handed_off("09:00"), transferred("09:00"), closed("09:00"), closed("09:00", reason="esperando visita")],
+    [
+        noted("09:00"),
+        handed_off("09:00"),
+        transferred("09:00"),
+        closed("09:00"),
+        closed("09:00", reason="esperando visita"),
+    ],
 )
-def test_a_note_hand_off_snooze_close_or_transfer_starts_no_conversation(other: dict[str, object]) -> None:
+def test_a_note_hand_off_snooze_close_or_transfer_starts_no_conversation(other: Plain) -> None:
     assert Told(other).conversations() == []
 
 
 @pytest.mark.parametrize(("ending", "is_transfer"), [(closed("09:00"), False), (transferred("09:00"), True)])
 def test_the_end_of_an_unknown_conversation_counts_on_channel_unknown_and_spends_its_id(
-    ending: dict[str, object], is_transfer: bool
+    ending: Plain, is_transfer: bool
 ) -> None:
     told = Told(created("08:00"), ending, received("09:30"), closed("10:00"))
     assert told.conversations() == []
@@ -389,7 +403,7 @@ def test_a_transfer_of_an_unknown_conversation_to_its_own_id_starts_nothing() ->
 
 
 @pytest.mark.parametrize("before", [received("09:10", "v2"), closed("09:10", "v2")])
-def test_a_transfer_to_a_conversation_started_or_closed_before_starts_nothing(before: dict[str, object]) -> None:
+def test_a_transfer_to_a_conversation_started_or_closed_before_starts_nothing(before: Plain) -> None:
     told = Told(received("09:00"), before, transferred("10:00", to_conversation_id="v2"))
     assert "transfer" not in {opener for _, _, opener, _ in told.conversations()}
 
@@ -399,7 +413,7 @@ def test_a_transfer_of_an_unknown_conversation_starts_the_next_on_channel_unknow
     assert told.conversations() == [(None, "unknown", "transfer", 10)]
 
 
-# --- snoozes ------------------------------------------------------------------------------------------------------------
+# --- snoozes ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reason", ["Esperando visita", "esperando recordatorio", " ESPERÁNDO\u00a0 visita "])
@@ -423,6 +437,13 @@ def test_a_message_of_the_contact_ends_the_snooze() -> None:
     assert told.waiting() == [("sales", "webchat", False, "09:00")]
 
 
+def test_a_close_ends_the_snooze() -> None:
+    told = Told(closed("08:00", reason="Esperando visita"), closed("08:10"), created("09:00"))
+    assert told.waiting() == [("sales", "webchat", False, "09:00")]
+    told = Told(closed("08:00", reason="Esperando visita"), created("09:00"))
+    assert told.waiting() == [("sales", "webchat", True, "09:00")]
+
+
 def test_the_snooze_reasons_are_a_setting() -> None:
     account = {"snooze_reasons": ["Llamar luego"]}
     told = Told(received("09:00"), closed("09:10", reason="Esperando visita"), **account)
@@ -433,12 +454,16 @@ def test_the_snooze_reasons_are_a_setting() -> None:
 
 def test_a_snooze_keeps_the_bot_in_charge() -> None:
     told = Told(
-        created("09:00"), bot("09:01"), closed("09:05", reason="Esperando visita"), handed_off("09:10"), answered("09:30")
+        created("09:00"),
+        bot("09:01"),
+        closed("09:05", reason="Esperando visita"),
+        handed_off("09:10"),
+        answered("09:30"),
     )
     assert told.responses() == minutes(20)
 
 
-# --- groups, origins, deletions -----------------------------------------------------------------------------------------
+# --- groups, origins, deletions ---------------------------------------------------------------------------------------
 
 
 def test_the_entry_group_holds_for_events_stamped_before_the_creation() -> None:
@@ -486,7 +511,7 @@ def test_a_second_creation_changes_nothing_and_is_no_action() -> None:
 
 
 def test_an_origin_is_engaged_closed_and_resolved_by_what_ever_happened() -> None:
-    def row(*events: dict[str, object]) -> tuple[bool, ...]:
+    def row(*events: Plain) -> tuple[bool, ...]:
         ((dimensions, _),) = Told(created("09:00"), received("09:01"), *events).counted(counters.ORIGIN).items()
         return dimensions[3:]
 
@@ -514,7 +539,7 @@ def test_an_origin_is_engaged_closed_and_resolved_by_what_ever_happened() -> Non
     ],
 )
 def test_merged_wins_over_deleted_and_a_restoration_undoes_a_deletion_only(
-    events: tuple[dict[str, object], ...], status: int
+    events: tuple[Plain, ...], status: int
 ) -> None:
     told = Told(created("09:00"), *events)
     gone = status != counters.LIVE
@@ -530,7 +555,7 @@ def test_deletion_changes_no_other_number() -> None:
         assert gone.counted(metric) == told.counted(metric), metric
 
 
-# --- interactions and active contacts -----------------------------------------------------------------------------------
+# --- interactions and active contacts ---------------------------------------------------------------------------------
 
 
 def test_a_contact_reached_by_several_in_a_day_is_one_contact_under_the_set_of_them() -> None:
@@ -560,7 +585,7 @@ def test_a_contact_reached_by_several_in_a_day_is_one_contact_under_the_set_of_t
 
 def test_the_periods_interactions_are_the_sum_of_the_days() -> None:
     told = Told(created("08:00"), answered("09:00"), answered("2026-03-03T09:00:00Z"))
-    box = told.metrics(last=TUESDAY)["interactions"]
+    box = told.metrics(MONDAY, TUESDAY)["interactions"]
     assert (box["contacts"], box["advisor_contacts"]) == (2, 2)
     assert box["by_day"] == {
         "2026-03-02": {"contacts": 1, "advisor_contacts": 1},
@@ -578,12 +603,9 @@ def test_an_active_contact_counts_once_over_any_range_and_filter() -> None:
     )
 
     def active(first: int, last: int, **filters: list[str]) -> int:
-        days = (told_day(first), told_day(last))
-        box: dict[str, int] = told.metrics(*days, **filters)["new_conversations"]
-        return box["active_contacts"]
-
-    def told_day(day: int) -> object:
-        return TUESDAY.replace(day=day)
+        report = told.metrics(date(2026, 3, first), date(2026, 3, last), **filters)
+        found: int = report["new_conversations"]["active_contacts"]
+        return found
 
     assert [active(2, 2), active(3, 3), active(2, 3), active(4, 9), active(1, 9)] == [1, 1, 1, 0, 1]
     assert [active(2, 3, channel=["email"]), active(2, 3, channel=["whatsapp"])] == [1, 1]
@@ -594,12 +616,12 @@ def test_an_active_contact_counts_once_over_any_range_and_filter() -> None:
 
 
 @pytest.mark.parametrize("silent", [moved("09:00", "x"), deleted("09:00"), restored("09:00"), merged("09:00")])
-def test_a_move_a_deletion_a_restoration_and_a_merge_are_no_actions(silent: dict[str, object]) -> None:
+def test_a_move_a_deletion_a_restoration_and_a_merge_are_no_actions(silent: Plain) -> None:
     assert Told(silent).counted(counters.ACTIVE) == {}
 
 
 @pytest.mark.parametrize("other", [noted("09:30"), handed_off("09:30"), transferred("09:30"), closed("09:30")])
-def test_an_action_without_a_channel_is_on_its_conversations_or_on_unknown(other: dict[str, object]) -> None:
+def test_an_action_without_a_channel_is_on_its_conversations_or_on_unknown(other: Plain) -> None:
     assert Told(other).metrics(channel=["unknown"])["new_conversations"]["active_contacts"] == 1
     told = Told(received("2026-03-01T09:00:00Z", channel="email"), other)
     assert told.metrics(channel=["email"])["new_conversations"]["active_contacts"] == 1
@@ -612,7 +634,7 @@ def test_a_transfer_is_an_action_in_the_old_group() -> None:
     assert told.metrics(group=["nights"])["new_conversations"]["active_contacts"] == 0
 
 
-# --- the order of events ------------------------------------------------------------------------------------------------
+# --- the order of events ----------------------------------------------------------------------------------------------
 
 
 def test_events_stamped_alike_go_by_sequence_then_type_then_id() -> None:

@@ -47,7 +47,7 @@ def test_last_month_is_whole_whatever_the_day() -> None:
 
 
 def test_a_range_upside_down_is_refused() -> None:
-    with pytest.raises(RangeError, match="ends .* before it starts"):
+    with pytest.raises(RangeError, match=r"ends .* before it starts"):
         period(date(2026, 3, 2), date(2026, 3, 1))
 
 

@@ -127,7 +127,7 @@ class Told:
         """Conversations closed: group, channel, advisor, whether transferred."""
         return sorted((dimensions[1:] for dimensions in self.counted(counters.CLOSED)), key=repr)
 
-    def metrics(self, first: date = MONDAY, last: date = MONDAY, **filters: Sequence[str]) -> Mapping[str, Any]:
+    def metrics(self, first: date = MONDAY, last: date = MONDAY, /, **filters: Sequence[str]) -> Mapping[str, Any]:
         """The report of a range of days under filters."""
         return report_of(self.replay, "acme", first, last, filters)
 

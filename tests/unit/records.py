@@ -1,0 +1,18 @@
+"""Kafka records as a consumer hands them over."""
+
+from aiokafka.structs import ConsumerRecord
+
+STAMP_MS = 1_750_000_000_000
+
+
+def record(
+    offset: int, value: bytes | None = b"{}", *, key: bytes | None = b"ana", topic: str = "t", at_ms: int = STAMP_MS
+) -> ConsumerRecord:
+    """A record of partition 3."""
+    return ConsumerRecord(topic, 3, offset, at_ms, 0, key, value, None, len(key or b""), len(value or b""), ())
+
+
+def at(offset: int, clock: str, **options: object) -> ConsumerRecord:
+    """A record whose event happened on 2026-03-02 at `clock` UTC."""
+    value = b'{"occurred_at": "2026-03-02T%s:00Z"}' % clock.encode()
+    return record(offset, value, **options)  # type: ignore[arg-type]
