@@ -280,7 +280,7 @@ def _close(contact: Contact, entry: Entry, out: Deltas, *, transferred: bool) ->
     if not (contact.closed and (contact.resolved or transferred)):
         _count_origin(contact, out, -1)
         contact.closed = True
-        contact.resolved = contact.resolved or not transferred
+        contact.resolved |= not transferred
         _count_origin(contact, out, +1)
 
 

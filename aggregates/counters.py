@@ -9,7 +9,7 @@ new one added. Equal counters have equal bytes whatever the order they came abou
 | `FIRST_RESPONSE` | origin, group, channel, advisor | vector |
 | `RESPONSE` | origin, group, channel, advisor | vector |
 | `INTERACTION` | origin, ((advisor, channel, group), …) that reached one contact this day | contacts |
-| `UNCOUNTED` | origin, group, channel, advisor | advisor messages and calls on channels that are not effective |
+| `UNCOUNTED` | origin, group, channel, advisor | advisor messages on channels that are not effective |
 | `NEW_CONTACT` | origin, entry group, channel, status | contacts created this day |
 | `ORIGIN` | origin, current group, channel, engaged, closed, resolved | contacts created this day, still there |
 | `NEW_CONVERSATION` | origin, group, channel, opener, hour | conversations started |

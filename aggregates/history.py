@@ -160,7 +160,7 @@ class ContactHistory:
     def fold(self, event: Event, book: RulesBook, lateness_ms: int, deltas: Deltas) -> Outcome:
         """Take an event in; add to `deltas` what it changed. Pure but for `self` and `deltas`; never waits.
 
-        Raises `ArchiveNeeded` when `needs_archive(event)` and no archive is attached, `MissingRules` when `book`
+        Raises `ArchiveNeeded` when `needs_archive(…)` and no archive is attached, `MissingRules` when `book`
         lacks one of `rule_versions()`; the history is then as it was.
         """
         at_us = instant_us(event.occurred_at)
@@ -171,7 +171,7 @@ class ContactHistory:
         entry = entry_of(event, book.current)
         if known is not None and known.order <= entry.order:
             return Outcome.DUPLICATE
-        if self.needs_archive(event):
+        if self.needs_archive(event, lateness_ms):
             return self._fold_whole(entry, book, deltas)
         if known is None and self._is_next(entry):
             if entry.kind == CREATED and self._tip.creation is None:
@@ -194,18 +194,21 @@ class ContactHistory:
             versions.update(entry.rules for entry in self._archive)
         return versions
 
-    def needs_archive(self, event: BaseEvent) -> bool:
-        """Whether the event belongs before the journal, or changes which creation all of it is read with."""
+    def needs_archive(self, event: BaseEvent, lateness_ms: int) -> bool:
+        """Whether the event belongs before the journal, or changes which creation all of it is read with.
+
+        A conversation event in time belongs there only where the lateness window was made longer meanwhile.
+        """
         if self.archive_count == 0:
             return False
+        at_us = instant_us(event.occurred_at)
+        if event.topic == "conversations" and at_us < self.newest_us - lateness_ms * 1000:
+            return False  # too late: `fold` sets it aside
+        if at_us <= self.archived_until_us:
+            return True
         creation = self._tip.creation
         # Earlier content under the creation's id takes its place, whatever type it is of.
         is_creation = event.rank == CREATED or (creation is not None and event.id == creation.id)
-        if not is_creation and event.topic != "contacts":
-            return False
-        at_us = instant_us(event.occurred_at)
-        if at_us <= self.archived_until_us:
-            return True
         return is_creation and (creation is None or (at_us, event.sequence or 0, event.rank, event.id) < creation.order)
 
     def attach_archive(self, chunks: list[bytes]) -> None:

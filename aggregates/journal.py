@@ -132,8 +132,8 @@ def _called(head: _Head, event: CallLogged, rules: Rules) -> Entry:
     else:
         actor, reached = "advisor", event.outcome != "missed"
         flags = 0
-    if reached:
-        flags |= EFFECTIVE if "call" in rules.effective_channels else UNCOUNTED
+    if reached and "call" in rules.effective_channels:
+        flags |= EFFECTIVE
     return Entry(*head, flags, actor, "call", event.conversation_id, event.advisor_id)
 
 

@@ -7,7 +7,7 @@ the value given back for a bin is the point that keeps the relative error of bot
 (below one second: within 2 ms). A quantile interpolates between two such values, so it stays within 1 %, or within
 10 ms below one second, wherever the two lie.
 
-Bins are integers with integer counts: sketches add, merge and subtract exactly, in any order. About 250 + 1,440 bins
+Bins are integers with integer counts: sketches add, merge and subtract exactly, in any order. About 1,730 bins
 exist; a typical day of one advisor uses a few dozen. (Log-spaced bins after C. Masson, J. Rim, H. Lee: DDSketch,
 VLDB 2019; the fixed table instead of a logarithm keeps every platform's bins the same.)
 """

@@ -116,7 +116,9 @@ class BatchProcessor:
         archived: set[bytes] = set()
         while True:
             histories = await self._histories(session, {event.contact for event in events})
-            await self._attach_archives(session, archived | _needing_archives(events, histories), histories)
+            await self._attach_archives(
+                session, archived | _needing_archives(events, histories, self._lateness_ms), histories
+            )
             await self._load_rules(session, events, histories, books)
             started = perf_counter()
             try:
@@ -250,10 +252,10 @@ def _checks(records: Sequence[TopicRecord]) -> tuple[bytes | None, bytes | None]
     return last[0], last[1]
 
 
-def _needing_archives(events: Sequence[Decoded], histories: Mapping[bytes, ContactHistory]) -> set[bytes]:
-    return {
-        contact for contact, event, _ in events if event.topic == "contacts" and histories[contact].needs_archive(event)
-    }
+def _needing_archives(
+    events: Sequence[Decoded], histories: Mapping[bytes, ContactHistory], lateness_ms: int
+) -> set[bytes]:
+    return {contact for contact, event, _ in events if histories[contact].needs_archive(event, lateness_ms)}
 
 
 def _verdicts(records: Sequence[TopicRecord], letters: Sequence[DeadLetter]) -> list[bool]:

@@ -19,7 +19,7 @@ from aggregates.report import metrics, table_filters
 from aggregates.rules import Rules, RulesBook
 from schemas.accounts import AccountSettings, decode_settings, default_settings
 from schemas.errors import InvalidRecord, InvalidSettings, UnknownType
-from schemas.events import Event, decode_event, instant_us
+from schemas.events import Event, decode_event
 
 COMPACT_AT = 64
 """Journal length at which a history is compacted, as a worker does with each commit."""
@@ -45,7 +45,7 @@ class Replay:
         return self._books[account_id]
 
     def history(self, account_id: str, contact_id: str) -> ContactHistory | None:
-        """A contact's history, if any of its events was accepted."""
+        """A contact's history, if any of its events was seen."""
         return self._histories.get((account_id, contact_id))
 
     def fold(self, event: Event) -> Outcome:
@@ -54,7 +54,7 @@ class Replay:
         history = self._histories.get(key)
         if history is None:
             history = self._histories[key] = ContactHistory()
-        if history.needs_archive(event):
+        if history.needs_archive(event, self._lateness_ms):
             self.attach_archive(history, *key)
         deltas = Deltas()
         outcome = history.fold(event, self.book(event.account_id), self._lateness_ms, deltas)
@@ -98,10 +98,8 @@ def run(
     """Print the snapshot of each account (or of one), or with a range its metrics. Returns the exit status."""
     settings = list(read_settings(accounts)) if accounts is not None else []
     replay = Replay(settings, lateness_seconds)
-    newest_ms = 0
     for event in read_events(files, replay.outcomes):
         replay.fold(event)
-        newest_ms = max(newest_ms, instant_us(event.occurred_at) // 1000)
     _summarise(replay.outcomes)
     if start is None or end is None:
         now_ms = int(now.timestamp() * 1000) if now is not None else int(time.time() * 1000)

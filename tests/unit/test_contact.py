@@ -432,9 +432,29 @@ def test_a_reason_that_only_resembles_a_snooze_closes() -> None:
     assert told.waiting() == []
 
 
-def test_a_message_of_the_contact_ends_the_snooze() -> None:
-    told = Told(created("09:00"), received("09:01"), closed("09:10", reason="Esperando visita"), received("09:20"))
-    assert told.waiting() == [("sales", "webchat", False, "09:00")]
+@pytest.mark.parametrize(
+    ("then", "snoozed"),
+    [
+        (received("09:20"), False),
+        (called("09:20", "inbound", "missed"), False),
+        (called("09:20", "outbound", "missed"), False),
+        (handed_off("09:20"), False),
+        (transferred("09:20"), False),
+        (answered("09:20", channel="telegram"), False),
+        (sent("09:20", "system"), True),
+        (noted("09:20"), True),
+        (started("09:20", "contact", "v2"), True),
+        (moved("09:20", "sales"), True),
+    ],
+)
+def test_what_goes_on_with_the_contact_ends_the_snooze_and_not_the_wait(then: Plain, snoozed: bool) -> None:
+    told = Told(created("09:00"), received("09:01"), closed("09:10", reason="Esperando visita"), then)
+    assert told.waiting() == [("sales", "webchat", snoozed, "09:00")]
+
+
+def test_a_bots_message_ends_the_snooze() -> None:
+    told = Told(created("09:00"), closed("09:10", reason="Esperando visita"), bot("09:20"), received("09:30"))
+    assert told.waiting() == [("sales", "whatsapp", False, "09:30")]
 
 
 def test_a_close_ends_the_snooze() -> None:

@@ -45,7 +45,7 @@ class Kept:
             self.fold(plain)
 
     def fold(self, plain: Plain) -> Outcome:
-        if self.history.needs_archive(event(plain)):
+        if self.history.needs_archive(event(plain), LATENESS_MS):
             self.history.attach_archive(self.chunks())
         deltas = Deltas()
         outcome = self.history.fold(event(plain), self.book, LATENESS_MS, deltas)
@@ -186,7 +186,7 @@ def test_only_a_contacts_own_event_before_the_journal_or_a_first_creation_needs_
     kept = archived()
 
     def needs(plain: Plain) -> bool:
-        return kept.history.needs_archive(event(plain))
+        return kept.history.needs_archive(event(plain), LATENESS_MS)
 
     assert [needs(moved("01:30", None)), needs(deleted("02:00")), needs(deleted("02:00:01"))] == [True, True, False]
     assert [needs(created("05:10")), needs(created("09:00"))] == [True, True]  # none is known yet
@@ -225,6 +225,17 @@ def test_an_event_before_the_journal_gives_what_timely_arrival_gives(late: Plain
         assert kept.fold(plain) is APPLIED
         kept.compact()
     assert kept.days == Kept(*in_order(late, *messages, *after)).days
+
+
+@pytest.mark.usefixtures("chunks_of_two")
+@pytest.mark.parametrize("restarted", [False, True])
+def test_ids_in_the_archive_are_forgotten_alike_with_and_without_a_restart(restarted: bool) -> None:
+    kept = archived()
+    if restarted:
+        kept.restart()
+    old_id = received("01:00")["id"]
+    assert kept.fold(received("05:40", "v9", id=old_id)) is APPLIED
+    assert kept.fold(received("01:00", "v1")) is TOO_LATE
 
 
 @pytest.mark.usefixtures("chunks_of_two")
