@@ -46,19 +46,24 @@ class _WithoutKafka(BootStrategy):
 
 
 class WorkerApp(faust.App):
-    """A worker. `ownership` is there once it is made by `create_app`."""
+    """A worker. `ownership` and `housekeeping` are there once it is made by `create_app`."""
 
     BootStrategy = _WithoutKafka
     ownership: Ownership | None = None
+    housekeeping: Housekeeping | None = None
     mundane_level = "debug"
 
     def _create_directories(self) -> None:
         """Nothing is kept on disk."""
 
-    def why_not_ready(self) -> str | None:
+    async def why_not_ready(self) -> str | None:
         """Why this worker does not fold, or nothing when all its shards are open (having none is fine)."""
-        if self.ownership is None:
+        if self.ownership is None or self.housekeeping is None:
             return "starting"
+        if not self.ownership.joined:
+            return "waiting for the consumer group"
+        if not self.housekeeping.kafka_answers:
+            return "Kafka does not answer"
         closed = [str(shard) for shard, feed in sorted(self.ownership.shards.items()) if feed.session is None]
         return f"shards not open: {', '.join(closed)}" if closed else None
 
@@ -124,7 +129,9 @@ def create_app(
 
     # Channels are held shut until Faust's own consumer has its partitions. There is none.
     app.flow_control.resume()
-    housekeeping = Housekeeping(intake, consumer, client, metrics, config.watchdog_seconds, fail, **options)
+    housekeeping = app.housekeeping = Housekeeping(
+        intake, consumer, client, metrics, config.watchdog_seconds, fail, **options
+    )
     retention = Retention(ownership, client, metrics, config.retention_days, _today, **options)
     for service in (housekeeping, retention, intake):
         app.service(service)  # type: ignore[arg-type]  # an instance is as good as a class, says its code

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from streams import logs
 from streams.arguments import parse_arguments
 
 if TYPE_CHECKING:
@@ -21,13 +22,12 @@ if TYPE_CHECKING:
 
 FAILED, INTERRUPTED = 1, 130
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status (argparse itself exits with 2 on a bad command line)."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(stream=sys.stderr, level=_log_level(os.environ), format=LOG_FORMAT)
+    # A wrong one is reported with the other settings.
+    logs.set_up(os.environ.get("MEDIANA_LOG_FORMAT", logs.TEXT), os.environ.get("MEDIANA_LOG_LEVEL", "info"))
     try:
         status = COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
@@ -40,9 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last stop: a person gets one line, a developer the traceback
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger("mediana").exception("%s failed", arguments.command)
-        print(f"mediana: {_explain(error)}", file=sys.stderr)
+        _tell(_explain(error))
         return FAILED
     return status
+
+
+def _tell(problem: str) -> None:
+    """Say on stderr why the program ends, in the form of its log: collectors are told too."""
+    if logs.is_json():
+        logging.getLogger("mediana").critical("%s", problem)
+    else:
+        print(f"mediana: {problem}", file=sys.stderr)
 
 
 def _explain(error: Exception) -> str:
@@ -174,13 +182,8 @@ def _config() -> "Config":
     from streams.config import load
 
     config = load(os.environ)
-    logging.getLogger().setLevel(config.log_level.upper())  # the settings' file may have said another one
+    logs.set_up(config.log_format, config.log_level, config.secrets())  # the settings' file may say otherwise
     return config
-
-
-def _log_level(environ: Mapping[str, str]) -> int:
-    """The level of MEDIANA_LOG_LEVEL; a wrong one is reported with the other settings."""
-    return logging.getLevelNamesMapping().get(environ.get("MEDIANA_LOG_LEVEL", "info").upper(), logging.INFO)
 
 
 def _quiet_clients() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from schemas.topics import Topics, topics
 
@@ -29,6 +29,7 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
+_LOG_FORMATS = ("text", "json")
 
 
 class ConfigError(ValueError):
@@ -109,7 +110,9 @@ class Config:
     metrics_host: str = _setting("127.0.0.1", "address the metrics listen on")
     metrics_port: int = _setting(9464, "port of the worker's metrics; 0: any free one")
     snapshotter_metrics_port: int = _setting(9465, "port of the snapshotter's metrics; 0: any free one")
+    page_metrics_port: int = _setting(9466, "port of the page's metrics; 0: any free one")
     log_level: str = _setting("info", "debug, info, warning or error")
+    log_format: str = _setting("text", "text for people, or json: one object a line for collectors")
 
     agents: int = _setting(8, "batches of different shards that may wait for Redis at once")
     batch_events: int = _setting(1000, "most records of a commit")
@@ -164,6 +167,12 @@ class Config:
         if parts.port is not None:
             where += f":{parts.port}"
         return f"{parts.scheme}://{self.redis_sentinels or where}{parts.path}"
+
+    def secrets(self) -> tuple[str, ...]:
+        """What no log may show: every secret setting, and of a URL the password in it, as written and as meant."""
+        password = urlsplit(self.redis_url).password
+        found = [str(value) for value in vars(self).values() if isinstance(value, Secret) and value != self.redis_url]
+        return (*found, password, unquote(password)) if password else tuple(found)
 
     def kafka_options(self) -> dict[str, Any]:
         """What every aiokafka client of this program is constructed with."""
@@ -267,6 +276,7 @@ def _check(config: Config) -> None:
         ("kafka_security_protocol", _SECURITY_PROTOCOLS),
         ("kafka_sasl_mechanism", _SASL_MECHANISMS),
         ("log_level", _LOG_LEVELS),
+        ("log_format", _LOG_FORMATS),
     ):
         if getattr(config, name) not in allowed:
             raise ConfigError(PREFIX + name.upper(), f"must be one of {', '.join(allowed)}")
@@ -281,7 +291,7 @@ def _check(config: Config) -> None:
         _at_least(config, name, 0)
     for name in ("redis_timeout_seconds", "kafka_session_timeout_seconds", "watchdog_seconds"):
         _at_least(config, name, 0.1)
-    for name in ("http_port", "metrics_port", "snapshotter_metrics_port"):
+    for name in ("http_port", "metrics_port", "snapshotter_metrics_port", "page_metrics_port"):
         if not 0 <= getattr(config, name) <= 65_535:
             raise ConfigError(PREFIX + name.upper(), "must be a port, 0 to 65535")
     if urlsplit(config.redis_url).scheme not in ("redis", "rediss", "unix"):

@@ -45,6 +45,8 @@ class Housekeeping(Service):
         self._metrics = metrics
         self._watchdog_seconds = watchdog_seconds
         self._fail = fail
+        self.kafka_answers = True
+        """Whether it did when it was last asked."""
 
     @Service.task
     async def _keep(self) -> None:
@@ -82,7 +84,9 @@ class Housekeeping(Service):
         if partitions:
             try:
                 ends = await asyncio.wait_for(self._consumer.end_offsets(partitions), EVERY_SECONDS)
+                self.kafka_answers = True
             except (KafkaError, TimeoutError) as error:
+                self.kafka_answers = False
                 logger.debug("ends of the logs: %r", error)
         metrics = self._metrics
         metrics.lag.clear()

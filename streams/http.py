@@ -9,8 +9,12 @@ import sys
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from streams.config import Config
+from streams.http_metrics import HttpMetrics, observing
+from streams.metrics_server import MetricsServer
+from streams.probes import add_probes, while_redis_answers
 from streams.reader import SnapshotReader
 from streams.redis import connect
 from streams.web.access import Access, TokensFileError, read_tokens_file
@@ -26,15 +30,21 @@ ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf'
 
 
 def create_web_app(
-    reader: Reader, access: Access | None = None, *, only_loopback_names: bool = False
+    reader: Reader,
+    access: Access | None = None,
+    *,
+    only_loopback_names: bool = False,
+    metrics: HttpMetrics | None = None,
 ) -> web.Application:
     """The application: page, files and API over `reader`.
 
     `access` says which token opens which account (default: all open). `only_loopback_names` refuses requests that
-    name another host than this machine; `run` sets it for a server that is open because it is on loopback.
+    name another host than this machine; `run` sets it for a server that is open because it is on loopback. `metrics`
+    counts what is asked.
     """
     guards = [refuse_foreign_hosts] if only_loopback_names else []
-    app = web.Application(middlewares=[errors_as_json, *guards])
+    observers = [] if metrics is None else [observing(metrics)]
+    app = web.Application(middlewares=[*observers, errors_as_json, *guards])
     app[READER] = reader
     app[ACCESS] = access or Access()
     app.on_response_prepare.append(add_security_headers)
@@ -56,17 +66,24 @@ def run(config: Config) -> int:
             "MEDIANA_HTTP_TOKENS_FILE to require tokens, or MEDIANA_HTTP_OPEN=true if that is meant."
         )
     redis = connect(config)
+    registry = CollectorRegistry()
+    ready = while_redis_answers(redis)
+    server = MetricsServer(registry, config.metrics_host, config.page_metrics_port, ready)
     app = create_web_app(
         SnapshotReader(redis, config.namespace),
         access,
         only_loopback_names=not (access.needs_token or config.http_open),
+        metrics=HttpMetrics(registry),
     )
+    add_probes(app, ready)
 
-    async def close_redis(_: web.Application) -> AsyncIterator[None]:
+    async def beside(_: web.Application) -> AsyncIterator[None]:
+        await server.start()
         yield
+        await server.stop()
         await redis.aclose()
 
-    app.cleanup_ctx.append(close_redis)
+    app.cleanup_ctx.append(beside)
     try:
         web.run_app(app, host=host, port=port, access_log_format=ACCESS_LOG_FORMAT, print=None)
     except OSError as error:

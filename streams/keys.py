@@ -27,7 +27,7 @@ class ShardKeys:
     def __init__(self, namespace: str, shard: int) -> None:
         self._prefix = f"{{mediana:{namespace}:{shard}}}:".encode()
         self.ledger = self._prefix + b"ledger"
-        """Hash: claim token, positions, `seq` (commits so far), the last record of each topic, marks."""
+        """Hash: claim token, positions, `seq` (of the last commit), the last record of each topic, marks."""
         self.states = self._prefix + b"states"
         """Hash: contact key → encoded history."""
         self.archive = self._prefix + b"archive"

@@ -6,9 +6,10 @@ that compares both. So every write follows from exactly the records before its p
 """
 
 import secrets
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from time import time
 from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import (
@@ -65,6 +66,7 @@ class Fence(NamedTuple):
     token: bytes
     positions: Positions
     seq: int
+    """Rises with each commit: milliseconds since 1970, or one more than the last."""
 
     def values(self) -> list[bytes]:
         """The fields' values, as Redis keeps them."""
@@ -136,7 +138,10 @@ class Ledger(Protocol):
 class RedisLedger:
     """The ledger in Redis. The client must not retry by itself (`streams.redis.connect`)."""
 
-    def __init__(self, client: Client, shard_keys: ShardKeys, shard: int) -> None:
+    def __init__(
+        self, client: Client, shard_keys: ShardKeys, shard: int, now_ms: Callable[[], int] = lambda: int(time() * 1000)
+    ) -> None:
+        self._now_ms = now_ms
         self.keys = shard_keys
         self.shard = shard
         self._client = client
@@ -183,7 +188,8 @@ class RedisLedger:
 
         Raises `SessionLost`, `Unavailable`, `ShardStopped`.
         """
-        target = Fence(fence.token, end, fence.seq + 1)
+        # The clock, so that what is committed again after Redis went back has a higher number than the first time.
+        target = Fence(fence.token, end, max(fence.seq + 1, self._now_ms()))
         names, arguments = self._arguments(fence, target, changes)
         try:
             answer = await self._client.execute_command("EVALSHA", self._commit_sha, len(names), *names, *arguments)

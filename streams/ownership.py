@@ -39,6 +39,8 @@ class Ownership:
     ) -> None:
         self.shards: dict[int, ShardFeed] = {}
         self.settings: dict[int, SettingsFeed] = {}
+        self.joined = False
+        """Whether the group has given this worker its share, be it none."""
         self.wake = asyncio.Event()
         self.fail = fail
         self._topics = config.topics
@@ -55,6 +57,7 @@ class Ownership:
 
     def assigned(self, shards: Iterable[int], settings: Iterable[int]) -> None:
         """The group gave this worker these shards and these partitions of the accounts topic. Does not wait."""
+        self.joined = True
         now = asyncio.get_running_loop().time()
         for shard in shards:
             partitions = (
@@ -80,6 +83,7 @@ class Ownership:
             settings.drop()
         self.shards.clear()
         self.settings.clear()
+        self.joined = False
 
     async def close(self) -> None:
         """No more claims."""

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from streams.config import SETTINGS
+from streams.http_metrics import HTTP_METRICS
 from streams.metrics import WORKER_METRICS, Metric
+from streams.metrics_server import SERVER_METRICS
 from streams.snapshot_metrics import SNAPSHOTTER_METRICS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -42,6 +44,8 @@ def pages() -> dict[str, dict[str, str]]:
         "metrics.md": {
             "worker": metrics_table(WORKER_METRICS),
             "snapshotter": metrics_table(SNAPSHOTTER_METRICS),
+            "page": metrics_table(HTTP_METRICS),
+            "server": metrics_table(SERVER_METRICS),
         },
     }
 

@@ -19,6 +19,12 @@ SNAPSHOTTER_METRICS: tuple[Metric, ...] = (
         "mediana_snapshot_timestamp_seconds", "gauge", (), "When the last round ended well; its age is now minus this."
     ),
     Metric(
+        "mediana_snapshot_due_timestamp_seconds",
+        "gauge",
+        (),
+        "When the round after the last one that ended well is due, by the schedule; at the start: now.",
+    ),
+    Metric(
         "mediana_snapshot_incomplete_accounts", "gauge", (), "Accounts whose report of the last round is not complete."
     ),
 )
@@ -28,10 +34,11 @@ class SnapshotterMetrics:
     """The snapshotter's collectors, on a registry that the caller brings."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        published, days, failures, seconds, timestamp, incomplete = SNAPSHOTTER_METRICS
+        published, days, failures, seconds, timestamp, due, incomplete = SNAPSHOTTER_METRICS
         self.published = Counter(published.name, published.meaning, registry=registry)
         self.days = Counter(days.name, days.meaning, registry=registry)
         self.failures = Counter(failures.name, failures.meaning, registry=registry)
         self.seconds = Histogram(seconds.name, seconds.meaning, registry=registry, buckets=seconds.buckets)
         self.timestamp = Gauge(timestamp.name, timestamp.meaning, registry=registry)
+        self.due = Gauge(due.name, due.meaning, registry=registry)
         self.incomplete = Gauge(incomplete.name, incomplete.meaning, registry=registry)

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 from aiokafka.errors import KafkaError
 from croniter import croniter
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from redis.exceptions import RedisError
 
 from aggregates.rules import Rules
@@ -237,7 +237,9 @@ async def _watch(config: Config) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     metrics = SnapshotterMetrics(registry)
+    metrics.due.set_to_current_time()
     server, thread = start_http_server(config.snapshotter_metrics_port, config.metrics_host, registry)
     redis = connect(config)
     ends = LogEnds(config)
@@ -247,6 +249,7 @@ async def _watch(config: Config) -> int:
         while not stop.is_set():
             if await _watched_round(snapshotter, metrics, all_accounts=all_accounts):
                 all_accounts = False
+                metrics.due.set(time.time() + _seconds_to_next(config, datetime.now(UTC)))
             pause = FIRST_PAUSE_SECONDS if all_accounts else _seconds_to_next(config, datetime.now(UTC))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)

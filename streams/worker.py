@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TypeVar
 
-from typing_extensions import override
-
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 
@@ -30,24 +28,24 @@ KafkaClient = TypeVar("KafkaClient", AIOKafkaConsumer, AIOKafkaProducer)
 _NOISY = ("faust", "mode", "aiokafka", "asyncio", "aiohttp")
 
 
-class OnceAMinute(logging.Filter):
-    """Lets each kind of line of a chatty library through once a minute: a broker that is away gives ten a second."""
+def once_a_minute(library: str) -> Callable[[logging.LogRecord], bool]:
+    """A log filter that lets each kind of line of a chatty library through once a minute.
 
-    def __init__(self, library: str) -> None:
-        super().__init__()
-        self._prefix = f"{library}."
-        self._said: dict[tuple[str, str], float] = {}
+    A broker that is away gives ten lines a second. Lines are of one kind when their wording is, before values are
+    filled in.
+    """
+    said: dict[tuple[str, str], float] = {}
 
-    @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to show the line. Its kind is its wording before the values are filled in."""
-        if not record.name.startswith(self._prefix):
+    def shows(record: logging.LogRecord) -> bool:
+        if not record.name.startswith(f"{library}."):
             return True
         kind = (record.name, str(record.msg))
-        if record.created - self._said.get(kind, -60.0) < 60:
+        if record.created - said.get(kind, -60.0) < 60:
             return False
-        self._said[kind] = record.created
+        said[kind] = record.created
         return True
+
+    return shows
 
 
 def run(config: Config, accept_gap: bool = False) -> int:
@@ -58,7 +56,7 @@ def run(config: Config, accept_gap: bool = False) -> int:
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.WARNING)
         for handler in logging.getLogger().handlers:
-            handler.addFilter(OnceAMinute("aiokafka"))
+            handler.addFilter(once_a_minute("aiokafka"))
     try:
         return asyncio.run(_run(config))
     except Fatal as error:
@@ -99,6 +97,11 @@ async def _run(config: Config) -> int:
 
 async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], None]) -> WorkerApp:
     """Check everything, then start everything; what was started is stopped by the stack, in reverse."""
+    registry = CollectorRegistry()
+    # From the first moment: a supervisor sees a worker that waits for its servers as live, and not ready.
+    server = MetricsServer(registry, config.metrics_host, config.metrics_port)
+    await server.start()
+    stack.push_async_callback(server.stop)
     client = connect(config)
     stack.push_async_callback(client.aclose)
     redis, broker = f"Redis at {config.redis_address}", f"Kafka at {config.kafka_bootstrap}"
@@ -107,11 +110,8 @@ async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], Non
     consumer = await _started(broker, lambda: kafka.event_consumer(config), stack)
     await patiently("Redis or Kafka", lambda: open_namespace(config, client, consumer, partitions))
     producer = await _started(broker, lambda: kafka.producer(config), stack)
-    registry = CollectorRegistry()
     app = create_app(config, client, consumer, producer, registry, end)
-    server = MetricsServer(registry, config.metrics_host, config.metrics_port, app.why_not_ready)
-    await server.start()
-    stack.push_async_callback(server.stop)
+    server.ready = app.why_not_ready
     stack.push_async_callback(app.stop)
     await app.start()
     logger.info("working: namespace %s, group %s, topics %s.*", config.namespace, config.group_id, config.topic_prefix)

@@ -22,7 +22,7 @@ class LedgerContract:
 
     @pytest.fixture
     def ledger(self, client: Any, shard_keys: ShardKeys) -> RedisLedger:
-        return RedisLedger(client, shard_keys, 3)
+        return RedisLedger(client, shard_keys, 3, now_ms=lambda: 0)
 
     async def test_a_shard_without_a_ledger_is_not_claimed(self, ledger: RedisLedger) -> None:
         assert await ledger.claim() is None

@@ -53,7 +53,7 @@ class FakeRedis:
         await self.hook(name, "after")
         return answer
 
-    # --- commands, as redis-py spells them -----------------------------------------------------------------------------
+    # --- commands, as redis-py spells them ------------------------------------------------------------------------
 
     async def hget(self, key: bytes, field: bytes | str) -> bytes | None:
         return (await self._run("hget", lambda: self._hmget(key, [field])))[0]  # type: ignore[no-any-return]
@@ -80,7 +80,7 @@ class FakeRedis:
         assert transaction
         return FakePipeline(self)
 
-    # --- what they do --------------------------------------------------------------------------------------------------
+    # --- what they do ---------------------------------------------------------------------------------------------
 
     def _hmget(self, key: bytes, fields: list[bytes | str]) -> list[bytes | None]:
         held = self.data.get(key, {})
@@ -122,7 +122,9 @@ class FakeRedis:
                     self.hash(key).pop(field, None)
                 self.hash(changed)[member] = arguments[6]
         assert not rest
-        for field, value in zip((b"check_contacts", b"check_conversations", b"gap", b"horizon"), arguments[7:11], strict=True):
+        for field, value in zip(
+            (b"check_contacts", b"check_conversations", b"gap", b"horizon"), arguments[7:11], strict=True
+        ):
             if value:
                 held[field] = value
         held[b"contacts"], held[b"conversations"], held[b"seq"] = arguments[4:7]

@@ -4,11 +4,11 @@ Each guard of the protocol has a test that takes it out and sees the numbers go 
 """
 
 import random
+import secrets
 from typing import Any
 
 import pytest
 
-from streams import ledger as ledger_module
 from streams.ledger import RedisLedger
 from streams.session import Session
 from tests.chaos.fake_redis import FakeRedis
@@ -136,7 +136,7 @@ def goes_wrong() -> bool:
 
 
 def test_without_claim_tokens_it_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module.secrets, "token_hex", lambda size: "0" * size)
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "0" * size)
     assert goes_wrong()
 
 

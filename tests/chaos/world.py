@@ -88,7 +88,8 @@ class World:
 
     def end(self, partition: TopicPartition) -> int:
         """Where a log ends: behind the mark of a transaction."""
-        return self.log[partition][-1].offset + 2
+        last: int = self.log[partition][-1].offset
+        return last + 2
 
     def expected(self) -> Counters:
         """The counters of an undisturbed fold."""
@@ -130,7 +131,9 @@ class World:
             state = self.redis.data.get(keys.states, {}).get(contact)
             if state is not None:
                 history = ContactHistory.decode(state)
-                archive = [self.redis.data[keys.archive][archive_field(contact, n)] for n in range(history.archive_count)]
+                archive = [
+                    self.redis.data[keys.archive][archive_field(contact, n)] for n in range(history.archive_count)
+                ]
                 entries = [entry for chunk in archive for entry in decode_entries(chunk)] + history.journal
                 into = total.setdefault(account_id, Deltas())
                 _fold_entries(born_as(_creation_in(entries)), entries, books[account_id], into)
@@ -147,7 +150,7 @@ class World:
             self.redis.hash(self.keys.settings)[settings.account_id.encode()] = changed
         self.redis.hash(self.keys.settings_log)[b"version"] = secrets.token_bytes(8)
 
-    # --- what the program's parts see of it ----------------------------------------------------------------------------
+    # --- what the program's parts see of it -----------------------------------------------------------------------
 
     async def beginning_offsets(self, partitions: tuple[TopicPartition, ...]) -> dict[TopicPartition, int]:
         await step()

@@ -31,7 +31,7 @@ class TestRedisLedger(LedgerContract):
 
 
 async def claimed(client: Any, namespace: str) -> tuple[RedisLedger, Any]:
-    ledger = RedisLedger(client, NamespaceKeys(namespace).shard(0), 0)
+    ledger = RedisLedger(client, NamespaceKeys(namespace).shard(0), 0, now_ms=lambda: 0)
     await ledger.create(START)
     claim = await ledger.claim()
     assert claim is not None
@@ -62,7 +62,7 @@ async def test_nothing_is_written_when_arguments_are_missing(client: Any, namesp
     names, arguments = ledger._arguments(
         claim.fence, claim.fence._replace(positions=NEXT, seq=1), Changes(states=[b"ana", b"state"])
     )
-    with pytest.raises(Exception, match="17 were announced|16 were announced"):
+    with pytest.raises(Exception, match="were announced"):
         await client.eval(COMMIT, len(names), *names, *arguments[:-1])
     assert await ledger.read(claim.fence, [Reads(ledger.keys.states, [b"ana"])]) == [[None]]
 

@@ -114,7 +114,7 @@ class Site:
         finally:
             await consumer.stop()
 
-    # --- workers -------------------------------------------------------------------------------------------------------
+    # --- workers --------------------------------------------------------------------------------------------------
 
     def start_worker(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
         """A worker in a process of its own; `settings` as environment variables without their prefix."""
@@ -148,9 +148,9 @@ class Site:
         """What the latest worker wrote."""
         return self.log_of(len(self._workers) - 1).read_text()
 
-    async def ended(self, worker: subprocess.Popen[bytes], timeout: float = 30) -> int:
+    async def ended(self, worker: subprocess.Popen[bytes], patience_seconds: float = 30) -> int:
         """A worker's exit status."""
-        return await asyncio.to_thread(worker.wait, timeout)
+        return await asyncio.to_thread(worker.wait, patience_seconds)
 
     async def stop(self, *workers: subprocess.Popen[bytes]) -> list[int]:
         """Stop workers as an operator does; their exit statuses."""
@@ -165,7 +165,7 @@ class Site:
             worker.wait()
         await self.client.aclose()
 
-    # --- what they left ------------------------------------------------------------------------------------------------
+    # --- what they left -------------------------------------------------------------------------------------------
 
     async def applied(self) -> int:
         """Records before the positions of all shards; the topics of a test begin at 0."""
@@ -175,13 +175,21 @@ class Site:
             total += sum(int(value or 0) for value in held)
         return total
 
-    async def wait_for(self, condition: Callable[[int], bool], timeout: float = 60) -> int:
+    async def wait_for(self, condition: Callable[[int], bool], patience_seconds: float = 60) -> int:
         """Wait until so many records are applied."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patience_seconds
         while not condition(applied := await self.applied()):
-            assert time.monotonic() < deadline, f"only {applied} records applied after {timeout} s: {self.told()}"
+            assert time.monotonic() < deadline, (
+                f"only {applied} records applied after {patience_seconds} s: {self.told()}"
+            )
             await asyncio.sleep(0.05)
         return applied
+
+    async def wait_for_settings(self, account_id: str) -> None:
+        """Wait until an account's settings are taken over."""
+        async with asyncio.timeout(30):
+            while not await self.client.hexists(self.keys.settings, account_id):  # noqa: ASYNC110 - it is in Redis
+                await asyncio.sleep(0.05)
 
     async def counters(self) -> Counters:
         """The counters of all shards together."""

@@ -42,7 +42,11 @@ async def test_a_dead_letter_is_the_record_byte_for_byte_with_the_rest_in_header
     producer = FakeProducer()
     await DeadLetters(producer, "mediana.dead-letters").write([letter()])
     (sent,) = producer.sent
-    assert (sent["topic"], sent["key"], sent["value"]) == ("mediana.dead-letters", b"mediana.contacts/3/42", b"{nonsense")
+    assert (sent["topic"], sent["key"], sent["value"]) == (
+        "mediana.dead-letters",
+        b"mediana.contacts/3/42",
+        b"{nonsense",
+    )
     assert dict(sent["headers"]) == {
         "reason": b"malformed",
         "detail": b"JSON is malformed",

@@ -6,11 +6,15 @@ from typing import Any
 import pytest
 from redis.exceptions import (
     BusyLoadingError,
-    ConnectionError as RedisConnectionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
@@ -51,7 +55,7 @@ class Breaking:
 
 
 async def claimed(client: FakeRedis) -> tuple[RedisLedger, Claim]:
-    ledger = RedisLedger(client, NamespaceKeys("test").shard(0), 0)  # type: ignore[arg-type]
+    ledger = RedisLedger(client, NamespaceKeys("test").shard(0), 0, now_ms=lambda: 0)  # type: ignore[arg-type]
     await ledger.create(START)
     claim = await ledger.claim()
     assert claim is not None

@@ -1,7 +1,8 @@
 """Two topics read in the order of event time."""
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.kafka import ConsumerRecord
 from streams.ledger import Positions

@@ -32,11 +32,11 @@ export function boxes(f, metrics, previous, { filters, names, targets, waitingNo
   return [
     card("first_response", (now, before) => durations(f, "first_response", now, before, targets?.first_response_seconds)),
     card("response", (now, before) => durations(f, "response", now, before, targets?.response_seconds)),
+    optional("waiting", (now, before) => waiting(f, now, before, waitingNow)),
     card("interactions", (now, before) => interactions(f, now, before)),
     card("new_contacts", (now, before) => newContacts(f, now, before)),
-    card("new_conversations", (now, before) => newConversations(f, now, before)),
     card("closed_conversations", (now, before) => closedConversations(f, now, before)),
-    optional("waiting", (now, before) => waiting(f, now, before, waitingNow)),
+    card("new_conversations", (now, before) => newConversations(f, now, before), { wide: true }),
     card("origins", (now, before) => origins(f, now, before, label("origin")), { wide: true }),
     card("heatmap", (now) => heatmap(f, now, metrics.heatmap_occurrences), { wide: true }),
     optional("by_advisor", (now, before) => team(f, "advisor", now, before, (row) => row.name ?? label("advisor")(row.advisor)), { wide: true }),
@@ -49,7 +49,7 @@ function durations(f, id, now, before, target) {
     h("tr", { class: cls }, h("th", { scope: "row" }, name), CLOCKS.map((clock) => h("td", {}, h("span", { class: "value" }, f[kind](value(now, clock))), moved(f, value(now, clock), before && value(before, clock), kind))));
   const share = (timing, clock) => timing.within_target?.[clock];
   const targeted = CLOCKS.some((clock) => typeof share(now, clock) === "number");
-  const within = target === undefined || target === null ? f.say("within_target") : f.say("within_target_of", { target: f.duration(target) });
+  const within = target === undefined || target === null ? f.say("within_target") : f.say("within_target_of", { target: f.roundDuration(target) });
   return [
     h(
       "table",
@@ -67,7 +67,7 @@ function durations(f, id, now, before, target) {
 function distribution(f, id, now) {
   const classes = now.distribution?.business ?? now.distribution?.elapsed;
   if (!classes?.length) return null;
-  const name = ({ up_to }) => (up_to === null ? f.say("longer") : f.say("up_to", { duration: plain(f, up_to) }));
+  const name = ({ up_to }) => (up_to === null ? f.say("longer") : f.say("up_to", { duration: f.roundDuration(up_to) }));
   const cell = (clock, i) => {
     const count = now.distribution[clock]?.[i]?.count;
     return h("td", {}, h("span", { class: "value" }, f.count(count)), bar(count / now.count));
@@ -79,9 +79,6 @@ function distribution(f, id, now) {
     h("table", { class: "spread" }, h("caption", { class: "unseen" }, f.say("distribution")), h("thead", {}, h("tr", {}, h("td"), CLOCKS.map((clock) => h("th", { scope: "col" }, f.say(clock))))), h("tbody", {}, classes.map((one, i) => h("tr", {}, h("th", { scope: "row" }, name(one)), CLOCKS.map((clock) => cell(clock, i)))))),
   );
 }
-
-/** A round duration without its empty second part: "5 min", not "5 min 00 s". */
-const plain = (f, seconds) => f.duration(seconds).replace(/ 00 \w+$/, "");
 
 function interactions(f, now, before) {
   const perDay = (box) => box && Object.fromEntries(Object.entries(box.by_day).map(([day, n]) => [day, n.contacts]));
@@ -106,15 +103,25 @@ function newContacts(f, now, before) {
 }
 
 function newConversations(f, now, before) {
-  return [
-    figures(
-      figure(f, f.say("total"), now.total, before?.total, { size: "large" }),
-      figure(f, f.say("active_contacts"), now.active_contacts, before?.active_contacts),
+  return h(
+    "div",
+    { class: "halves" },
+    h(
+      "div",
+      {},
+      figures(
+        figure(f, f.say("total"), now.total, before?.total, { size: "large" }),
+        figure(f, f.say("active_contacts"), now.active_contacts, before?.active_contacts),
+      ),
+      trend(f, "new_conversations", f.say("new_conversations"), now.by_day, before?.by_day),
     ),
-    trend(f, "new_conversations", f.say("new_conversations"), now.by_day, before?.by_day),
-    breakdown(f, f.say("by_channel"), now.by_channel, before?.by_channel, (name) => name),
-    breakdown(f, f.say("by_opener"), now.by_opener, before?.by_opener, (name) => f.words[`opener_${name}`] ?? name),
-  ];
+    h(
+      "div",
+      {},
+      breakdown(f, f.say("by_channel"), now.by_channel, before?.by_channel, (name) => name),
+      breakdown(f, f.say("by_opener"), now.by_opener, before?.by_opener, (name) => f.words[`opener_${name}`] ?? name),
+    ),
+  );
 }
 
 function closedConversations(f, now, before) {

@@ -18,7 +18,7 @@ export function head(f, { view, accounts, name, status, hasToken, go, forgetToke
         { class: "tools" },
         accounts.length > 1 && h("label", {}, h("span", { class: "unseen" }, f.say("account")), h("select", { onchange: choose, "data-key": "account" }, accounts.map((id) => h("option", { value: id, selected: id === view.account }, id)))),
         hasToken && h("button", { type: "button", onclick: forgetToken, "data-key": "forget" }, f.say("token_forget")),
-        h("nav", { "aria-label": f.say("language") }, Object.entries(LANGUAGES).map(([lang, title]) => h("a", { href: viewLink({ ...view, lang }), lang, hreflang: lang, title, "aria-label": title, "aria-current": lang === f.language ? "true" : null }, lang.toUpperCase()))),
+        h("nav", { "aria-label": f.say("language") }, Object.entries(LANGUAGES).map(([lang, title]) => h("a", { href: viewLink({ ...view, lang }), lang, hreflang: lang, title, "aria-current": lang === f.language ? "true" : null }, lang.toUpperCase()))),
       ),
     ),
     status,

@@ -33,7 +33,7 @@ export function figure(f, name, now, before, { kind = "count", size = "", note =
   return h(
     "div",
     { class: `figure ${size}` },
-    h("dt", {}, name, note && h("span", { class: "note" }, ` ${note}`)),
+    h("dt", {}, name, note && h("span", { class: "note" }, ` · ${note}`)),
     h("dd", {}, h("span", { class: "value" }, shown(f, now, kind)), moved(f, now, before, kind)),
   );
 }

@@ -41,6 +41,11 @@ export class Formatter {
     return pair(Math.round(minutes / 60), 24, "d", "h");
   }
 
+  /** A duration without its empty second part: a target is "5 min", not "5 min 00 s". */
+  roundDuration(seconds) {
+    return this.duration(seconds).replace(/ 00 \w+$/, "");
+  }
+
   /** "2026-11-22" as a day; `options` as of Intl.DateTimeFormat. */
   day(text, options = { day: "numeric", month: "short", year: "numeric" }) {
     return new Intl.DateTimeFormat(this.language, { ...options, timeZone: "UTC" }).format(new Date(`${text}T00:00Z`));

@@ -4,6 +4,8 @@
 import { h } from "./dom.js";
 
 const WEEKDAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+/** Above this share the second text colour reads at 4.5:1 or better, below it the first; both themes' ramps are made so. */
+const HOT = 0.745;
 const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -23], End: [0, 23] };
 
 export function heatmap(f, counts, occurrences) {
@@ -18,7 +20,7 @@ export function heatmap(f, counts, occurrences) {
     const share = most ? average(day, hour) / most : 0;
     const values = { weekday: f.weekday(row, "long"), hour: hourText(hour), count: f.count(count), average: f.decimal(average(day, hour)), occurrences: times ?? "–" };
     const text = f.say(times === 0 && count === 0 ? "heat_never" : "heat_cell", values);
-    return h("td", { role: "gridcell", tabindex: row + hour ? "-1" : "0", "aria-label": text, "data-key": `heat-${row}-${hour}`, class: times === 0 ? "never" : share > 0.5 ? "hot" : null, style: { "--heat-share": share } }, h("span", { "aria-hidden": "true" }, count || ""));
+    return h("td", { role: "gridcell", tabindex: row + hour ? "-1" : "0", "aria-label": text, "data-key": `heat-${row}-${hour}`, class: times === 0 ? "never" : share > HOT ? "hot" : null, style: { "--heat-share": share } }, h("span", { "aria-hidden": "true" }, count || ""));
   }));
   const show = (event) => {
     const cell = event.target.closest("td");
@@ -35,7 +37,7 @@ export function heatmap(f, counts, occurrences) {
     target.tabIndex = 0;
     target.focus();
   };
-  const hours = counts.mon.map((_, hour) => h("th", { scope: "col", role: "columnheader", "aria-label": hourText(hour) }, h("span", { "aria-hidden": "true" }, hour % 3 ? "" : hour)));
+  const hours = counts.mon.map((_, hour) => h("th", { scope: "col", role: "columnheader" }, h("span", { class: "unseen" }, hourText(hour)), h("span", { "aria-hidden": "true" }, hour % 3 ? "" : hour)));
   const grid = h(
     "table",
     { class: "heatmap", role: "grid", "aria-label": f.say("heatmap"), "aria-readonly": "true", onpointerover: show, onfocusin: show, onkeydown: move },

@@ -1,0 +1,7 @@
+"""`python -m bench`: run the comparison. `python -m bench charts RESULTS.json FOLDER`: draw its charts again."""
+
+import sys
+
+from bench.run import main
+
+sys.exit(main(sys.argv[1:]))
