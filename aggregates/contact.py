@@ -79,6 +79,7 @@ class Contact(Struct, array_like=True, gc=False):
     touch_day: int = 0
     touches: tuple[tuple[str | None, str, str | None], ...] = ()
     """The (advisor, channel, group) that reached the contact on `touch_day`, sorted."""
+    active_day: int = 0
     pairs: list[Pair] = []
 
 
@@ -353,22 +354,27 @@ def _reach(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None
 
 def _touch(contact: Contact, entry: Entry, touch: tuple[str | None, str, str | None], out: Deltas) -> None:
     """Count the contact under the set of all that reached it this day."""
-    if contact.touch_day != entry.day:
-        contact.touch_day = entry.day
+    day = max(entry.day, contact.touch_day)  # see `_act`
+    if contact.touch_day != day:
+        contact.touch_day = day
         contact.touches = ()
     before = contact.touches
     if touch in before:
         return
     if before:
-        out.count(entry.day, (counters.INTERACTION, contact.origin, before), -1)
+        out.count(day, (counters.INTERACTION, contact.origin, before), -1)
     contact.touches = tuple(sorted((*before, touch), key=_nulls_last))
-    out.count(entry.day, (counters.INTERACTION, contact.origin, contact.touches), 1)
+    out.count(day, (counters.INTERACTION, contact.origin, contact.touches), 1)
 
 
 def _act(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> None:
-    """Count the contact as active this day, in this channel and its group of the moment."""
+    """Count the contact as active this day, in this channel and its group of the moment.
+
+    A contact's days never go back: after a change of the account's time zone, or a clock put back across midnight, an
+    entry may show a day before one that is counted already; it belongs to that one then, or a day would count twice.
+    """
     assert channel is not None
-    day = entry.day
+    day = contact.active_day = max(entry.day, contact.active_day)
     pair = _find_pair(contact, channel)
     if pair is not None and pair.last == day:
         return

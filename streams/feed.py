@@ -12,12 +12,6 @@ from streams.session import Session
 HOLD_SECONDS = 5.0
 """How long a topic that has records, but none fetched, holds the other one back."""
 
-GRACE_MS = 2_000
-"""How old a record must be to be taken while the other topic has none: a producer of both may still be sending."""
-
-MAX_CLOCK_SKEW_MS = 3_000
-"""A record stamped further ahead of our clock tells nothing about when it was sent, and waits for nothing."""
-
 BATCHES_AHEAD = 2
 """Batches' worth of records that may wait, per topic: one is folded while the next is being fetched."""
 
@@ -30,8 +24,14 @@ class ShardFeed:
     """
 
     def __init__(
-        self, shard: int, partitions: tuple[TopicPartition, TopicPartition], most: int, most_bytes: int
+        self,
+        shard: int,
+        partitions: tuple[TopicPartition, TopicPartition],
+        most: int,
+        most_bytes: int,
+        history_ms: int = 0,
     ) -> None:
+        self._history_ms = history_ms
         self.shard = shard
         self.partitions = partitions
         self.session: Session | None = None
@@ -160,7 +160,7 @@ class ShardFeed:
 
     def _patience(self, now: float, now_ms: int) -> Patience:
         behind = [self._is_behind(topic, now) for topic in range(len(self._buffers))]
-        return Patience((behind[0], behind[1]), now_ms - GRACE_MS, now_ms + MAX_CLOCK_SKEW_MS)
+        return Patience((behind[0], behind[1]), now_ms, self._history_ms)
 
     def _is_behind(self, topic: int, now: float) -> bool:
         """Whether a topic has records to come that others should wait for; not for ever, should it be out of reach."""

@@ -17,6 +17,13 @@ from streams.folding import TopicRecord
 from streams.kafka import EVENT_TOPICS, ConsumerRecord
 from streams.ledger import Positions
 
+LIVE_GRACE_MS = 100
+HISTORY_GRACE_MS = 2_000
+"""How old a record must be to be taken while the other topic has none: a producer of both may still be sending."""
+
+MAX_CLOCK_SKEW_MS = 3_000
+"""A record stamped further ahead of our clock tells nothing about when it was sent, and waits for nothing."""
+
 CONTACTS, CONVERSATIONS = range(len(EVENT_TOPICS))
 
 _UNKNOWN_US = -1
@@ -108,17 +115,24 @@ class TopicBuffer:
 class Patience:
     """What one topic waits for while the other has nothing fetched.
 
-    `behind`: per topic, whether its log is known to hold records that are not fetched yet. `from_ms` to `until_ms`:
-    record timestamps so young that what was sent just before them, to the other topic, may still be on its way.
+    `behind`: per topic, whether its log is known to hold records that are not fetched yet. A record younger than a
+    moment waits too, for what was sent just before it, to the other topic, may still be on its way: a short moment for
+    live traffic, whose events differ by no more, and a longer one for history, which is sent long after it happened
+    (by `history_ms` or more) and would come too late if overtaken.
     """
 
     behind: tuple[bool, bool] = (False, False)
-    from_ms: int = 0
-    until_ms: int = -1
+    now_ms: int = 1 << 62
+    history_ms: int = 0
 
-    def waits(self, record: ConsumerRecord, dry: int) -> bool:
-        """Whether the record waits for the topic that has run dry."""
-        return self.behind[dry] or self.from_ms < record.timestamp <= self.until_ms
+    def waits(self, buffer: "TopicBuffer", dry: int) -> bool:
+        """Whether the buffer's next record waits for the topic that has run dry."""
+        if self.behind[dry]:
+            return True
+        timestamp_ms = buffer.records[0].timestamp
+        happened_ms = buffer.next_us // 1000
+        is_history = 0 <= happened_ms <= timestamp_ms - self.history_ms
+        return -MAX_CLOCK_SKEW_MS <= self.now_ms - timestamp_ms < (HISTORY_GRACE_MS if is_history else LIVE_GRACE_MS)
 
 
 def take_merged(
@@ -136,7 +150,7 @@ def take_merged(
             topic = CONTACTS if contacts.next_us <= conversations.next_us else CONVERSATIONS
         elif contacts.records or conversations.records:
             topic = CONTACTS if contacts.records else CONVERSATIONS
-            if patience.waits(buffers[topic].records[0], dry=1 - topic):
+            if patience.waits(buffers[topic], dry=1 - topic):
                 break
         else:
             break

@@ -44,7 +44,8 @@ class Ownership:
         self.wake = asyncio.Event()
         self.fail = fail
         self._topics = config.topics
-        self._limits = (config.batch_events, config.batch_bytes)
+        # An event sent this long after it happened is history: overtaken, it could come too late.
+        self._limits = (config.batch_events, config.batch_bytes, config.lateness_ms // 2)
         self._consumer = consumer
         self._claims = claims
         self._rules = rules

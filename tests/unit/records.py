@@ -2,7 +2,7 @@
 
 from aiokafka.structs import ConsumerRecord
 
-STAMP_MS = 1_750_000_000_000
+STAMP_MS = 1_772_540_000_000  # half a day after the events of `at`
 
 
 def record(

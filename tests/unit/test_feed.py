@@ -6,16 +6,17 @@ from aggregates.history import ContactHistory
 from streams.batch import checksum
 from streams.caches import DayCache, HistoryCache
 from streams.errors import Fatal
-from streams.feed import GRACE_MS, HOLD_SECONDS, ShardFeed
+from streams.feed import HOLD_SECONDS, ShardFeed
 from streams.kafka import TopicPartition
 from streams.keys import NamespaceKeys
 from streams.ledger import Claim, Fence, Positions, RedisLedger
+from streams.merge import HISTORY_GRACE_MS
 from streams.session import Session
 from tests.chaos.fake_redis import FakeRedis
 from tests.unit.records import STAMP_MS, at
 
 CONTACTS, CONVERSATIONS = TopicPartition("t", 3), TopicPartition("u", 3)
-LATER_MS = STAMP_MS + GRACE_MS
+LATER_MS = STAMP_MS + HISTORY_GRACE_MS
 
 
 def a_session(contacts: int = 10, conversations: int = 20) -> Session:

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from streams.kafka import ConsumerRecord
 from streams.ledger import Positions
-from streams.merge import Patience, TopicBuffer, occurred_us, take_merged
+from streams.merge import (
+    HISTORY_GRACE_MS,
+    LIVE_GRACE_MS,
+    MAX_CLOCK_SKEW_MS,
+    Patience,
+    TopicBuffer,
+    occurred_us,
+    take_merged,
+)
 from tests.unit.records import STAMP_MS, at, record
 
 READY = Patience()
@@ -70,15 +78,24 @@ def test_a_topic_that_runs_dry_with_more_to_come_ends_the_batch() -> None:
 
 def test_a_young_record_waits_for_what_may_be_on_its_way_to_the_other_topic() -> None:
     pair = buffers([at(1, "10:00", at_ms=STAMP_MS - 10), at(2, "12:00", at_ms=STAMP_MS)], [])
-    patience = Patience(from_ms=STAMP_MS - 5, until_ms=STAMP_MS + 5)
-    assert taken(pair, patience=patience)[0] == [(0, 1)]
-    assert taken(pair, patience=patience)[0] == []
-    assert taken(pair, patience=Patience(from_ms=STAMP_MS, until_ms=STAMP_MS + 5))[0] == [(0, 2)]
+    just_before = Patience(now_ms=STAMP_MS + HISTORY_GRACE_MS - 5)
+    assert taken(pair, patience=just_before)[0] == [(0, 1)]
+    assert taken(pair, patience=just_before)[0] == []
+    assert taken(pair, patience=Patience(now_ms=STAMP_MS + HISTORY_GRACE_MS))[0] == [(0, 2)]
+
+
+def test_a_live_record_waits_a_short_moment_only() -> None:
+    pair = buffers([at(1, "10:00", at_ms=STAMP_MS)], [])
+    (happened_us,) = pair[0]._times_us
+    history_ms = STAMP_MS - happened_us // 1000 + 1  # it was sent sooner after it happened than that
+    waiting = Patience(now_ms=STAMP_MS + LIVE_GRACE_MS - 1, history_ms=history_ms)
+    assert taken(pair, patience=waiting)[0] == []
+    assert taken(pair, patience=Patience(now_ms=STAMP_MS + LIVE_GRACE_MS, history_ms=history_ms))[0] == [(0, 1)]
 
 
 def test_a_record_stamped_far_ahead_of_our_clock_does_not_wait() -> None:
-    pair = buffers([at(1, "10:00", at_ms=STAMP_MS + 6)], [])
-    assert taken(pair, patience=Patience(from_ms=STAMP_MS - 5, until_ms=STAMP_MS + 5))[0] == [(0, 1)]
+    pair = buffers([at(1, "10:00", at_ms=STAMP_MS)], [])
+    assert taken(pair, patience=Patience(now_ms=STAMP_MS - MAX_CLOCK_SKEW_MS - 1))[0] == [(0, 1)]
 
 
 @pytest.mark.parametrize(
