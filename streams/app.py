@@ -98,6 +98,7 @@ def create_app(
     batches = app.channel()
     settings = app.channel()
     ownership = app.ownership = Ownership(config, consumer, claims, rules, metrics, fail)
+    rules.until_read = ownership.until_settings_are_read
     options = {"loop": app.loop, "beacon": app.beacon}
     # Faust's hints ask for its own events; whatever is put on a channel comes out of it.
     send_batch: Any = batches.put

@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 LONGEST_BACKOFF_SECONDS = 5.0
 
+SETTINGS_PATIENCE_SECONDS = 5.0
+SETTINGS_POLL_SECONDS = 0.02
+"""How long, and how often, it is asked whether an unknown account's settings have arrived."""
+
 
 class Ownership:
     """The feeds of one worker. `wake` is set whenever the intake may have something to do."""
@@ -184,6 +188,19 @@ class Ownership:
                     self._settings_read.set()
                     return
             await asyncio.sleep(0.1 + _backoff(failures))
+
+    async def until_settings_are_read(self) -> None:
+        """Wait until the settings sent before now are in Redis, for some seconds at most; never raises."""
+        try:
+            async with asyncio.timeout(SETTINGS_PATIENCE_SECONDS):
+                ends = await self._settings_ends()
+                while True:
+                    positions = await self._rules.positions(ends)
+                    if all(positions[partition] >= end for partition, end in ends.items()):
+                        return
+                    await asyncio.sleep(SETTINGS_POLL_SECONDS)
+        except (TimeoutError, Unavailable, KafkaError) as error:
+            logger.warning("accounts without settings are read under the default ones: %r", error)
 
     async def _settings_ends(self) -> dict[int, int]:
         topic = self._topics.accounts

@@ -7,7 +7,7 @@ it works on. The fold of a batch sees one version of each account's settings.
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -27,7 +27,13 @@ Change = tuple[str, AccountSettings | None]
 
 
 class RulesStore:
-    """Settings in Redis, and the rules of the accounts in use."""
+    """Settings in Redis, and the rules of the accounts in use.
+
+    `until_read` waits until the settings sent so far are taken over: an account that is met for the first time, and has
+    none, may have sent them just before its first event.
+    """
+
+    until_read: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self, client: Client, keys: NamespaceKeys, cache_accounts: int) -> None:
         self._client = client
@@ -85,6 +91,12 @@ class RulesStore:
             if not stale:
                 break
             stored = await self._ask(self._client.hmget(self._keys.settings, stale))
+            strangers = [
+                name for name, data in zip(stale, stored, strict=True) if data is None and name not in self._books
+            ]
+            if strangers and self.until_read is not None:
+                await self.until_read()
+                stored = await self._ask(self._client.hmget(self._keys.settings, stale))
             if self._version == version:  # else another batch has seen newer settings meanwhile
                 found |= {name: self._take(name, data) for name, data in zip(stale, stored, strict=True)}
                 break

@@ -117,6 +117,23 @@ async def test_settings_are_seen_by_other_workers_at_their_next_batch(client: An
     assert await reader.positions([0, 1]) == {0: 3, 1: 0}
 
 
+async def test_an_account_met_for_the_first_time_waits_for_settings_on_their_way(client: Any, namespace: str) -> None:
+    keys = NamespaceKeys(namespace)
+    writer, reader = RulesStore(client, keys, 10), RulesStore(client, keys, 10)
+    waited = []
+
+    async def until_read() -> None:
+        waited.append(len(waited))
+        if len(waited) == 1:
+            await writer.take_over(0, None, 1, [("acme", acme("one"))])
+
+    reader.until_read = until_read
+    assert (await reader.books({"acme"}))["acme"].current.settings == acme("one")
+    assert (await reader.books({"acme", "bare"}))["bare"].current.settings.timezone == "UTC"
+    await reader.books({"acme", "bare"})
+    assert waited == [0, 1], "once for each account that had none"
+
+
 async def test_settings_of_a_worker_that_was_overtaken_are_refused(client: Any, namespace: str) -> None:
     store = RulesStore(client, NamespaceKeys(namespace), 10)
     await store.take_over(0, None, 2, [("acme", acme("new"))])

@@ -197,6 +197,20 @@ async def test_records_that_kafka_dropped_before_they_were_read_need_a_persons_w
     assert await site.stop(worker) == [0]
 
 
+async def test_settings_sent_just_before_an_accounts_first_event_hold_for_it(site: Site) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    site.start_worker()
+    sent: list[bytes] = []
+    for number, account in enumerate(accounts):
+        # The worker runs; from the second on it meets each account right after its settings were sent.
+        its_events = [line for line in events if b'"acc%d"' % number in line]
+        await site.send([account], its_events)
+        sent += its_events
+        await site.wait_for(len(sent).__eq__)
+    assert await site.counters() == folded(accounts, sent)
+
+
 async def test_settings_that_change_hold_for_the_events_after_them(site: Site) -> None:
     accounts, events = golden()
     await site.create_topics()
