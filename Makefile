@@ -10,6 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # What `make demo` and `make bench` read from the command line: `make demo DEMO_SECONDS=120`.
 export DEMO_SECONDS DEMO_DAYS DEMO_RATE DEMO_SEED DEMO_FOLDER DEMO_HTTP_PORT DEMO_KAFKA_PORT DEMO_CONTROLLER_PORT
 export DEMO_REDIS_PORT DEMO_WORKER_METRICS_PORT DEMO_SNAPSHOT_METRICS_PORT
+export BENCH_EVENTS BENCH_ROUNDS BENCH_SEED BENCH_LANES BENCH_FOLDER
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -59,8 +60,14 @@ test: install jars ## every test, against a real Kafka and a real Redis (PYTEST=
 demo: install ## everything on this machine, page at http://127.0.0.1:8080 (DEMO_SECONDS=120 ends by itself)
 	@$(BIN)/python -m streams.local.demo
 
-bench: install ## measure and print one line
+bench: install $(VENV)/.bench-installed ## what an event costs here and in other frameworks (BENCH_EVENTS, BENCH_ROUNDS)
 	@$(BIN)/python -m bench
+
+# Without the peers the bench still runs: their lanes then say why they have no number.
+$(VENV)/.bench-installed: requirements/bench.txt
+	@echo 'bench: locked peers (requirements/bench.txt)' >&2
+	@$(PIP) install --quiet --require-hashes --prefer-binary -r requirements/bench.txt >&2 && touch $@ || \
+	  echo 'bench: not all peers could be installed; their lanes are left out' >&2
 
 # uv is needed only here: the locks themselves install with plain pip.
 UV   ?= uv

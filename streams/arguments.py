@@ -16,6 +16,7 @@ How fast and how well a team answers its contacts: one report per account, kept 
 To run it:      worker (events to counters), snapshot --watch (counters to reports), serve (the page and its API)
 To look at it:  report (from Redis), replay (from files, no servers needed), explain (why a number is what it is),
                 business-time (the working-hours clock)
+To feed it:     ingest (events over HTTP, Chatwoot's webhooks), import (exports as CSV or JSONL)
 To set it up:   topics, check, simulate
 """
 EPILOG = """\
@@ -50,6 +51,16 @@ SIMULATE = """\
 Plays a messaging service: publishes account settings, then days of plausible history that end now, then live traffic
 until stopped. Equal --seed and --now give equal events. With --out it writes files instead, which 'mediana replay'
 reads.
+"""
+INGEST = """\
+Takes events over HTTP, checks each one and sends it to Kafka, for services that do not speak Kafka themselves: POST
+/v1/events, PUT /v1/accounts/ACCOUNT for settings, POST /v1/chatwoot/ACCOUNT for Chatwoot's webhooks. An event is taken
+when every replica of Kafka has it. Runs until stopped.
+"""
+IMPORT = """\
+Makes events of exports, CSV or JSONL, by a mapping file that says which column is which field, and sends them to Kafka
+in the order of their time, or writes them to a file. A row that gives the same event again is counted once, so that an
+import can be repeated. Nothing is sent while a row has an error, unless --skip-errors is given.
 """
 BUSINESS_TIME = """\
 Reads cases from stdin, one JSON object per line: {"timezone", "schedule", "holidays", "start", "end"}, where schedule
@@ -91,6 +102,22 @@ def build_parser(filter_values: str | int = "+") -> argparse.ArgumentParser:
     snapshot.add_argument("--watch", action="store_true", help="keep running and publish by schedule")
 
     command("serve", "the page and its JSON API, until stopped", "Serves the page and its JSON API.")
+
+    command("ingest", "take events over HTTP and send them to Kafka, until stopped", INGEST)
+
+    importing = command("import", "events from CSV and JSONL exports", IMPORT)
+    importing.add_argument("files", metavar="FILE", type=Path, nargs="+", help="the exports, *.csv or *.jsonl")
+    importing.add_argument(
+        "--mapping", metavar="MAPPING.toml", type=Path, required=True, help="which column is which field"
+    )
+    importing.add_argument("--account", metavar="ID", help="the account, if the mapping does not say it, or another")
+    importing.add_argument(
+        "--out", metavar="EVENTS.jsonl", type=Path, help="write the events to this file instead of to Kafka"
+    )
+    importing.add_argument(
+        "--dry-run", action="store_true", help="only say what would be done, and which rows are wrong"
+    )
+    importing.add_argument("--skip-errors", action="store_true", help="leave rows with errors out instead of stopping")
 
     report = command("report", "metrics of a range of days, from the published snapshot", REPORT)
     report.add_argument("--account", metavar="ID", required=True, help="the account")

@@ -10,6 +10,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,26 @@ def _serve(_arguments: Namespace) -> int:
     return http.run(_config())
 
 
+def _ingest(_arguments: Namespace) -> int:
+    from streams import ingest
+
+    return ingest.run(_config())
+
+
+def _import(arguments: Namespace) -> int:
+    from streams import importing
+
+    plan = importing.Plan(
+        files=arguments.files,
+        mapping=arguments.mapping,
+        account_id=arguments.account,
+        out=arguments.out,
+        dry_run=arguments.dry_run,
+        skip_errors=arguments.skip_errors,
+    )
+    return importing.run(None if plan.needs_no_kafka else _config(), plan)
+
+
 def _report(arguments: Namespace) -> int:
     from streams import report
 
@@ -153,7 +174,10 @@ def _topics(arguments: Namespace) -> int:
 
 def _check(arguments: Namespace) -> int:
     from streams import check
+    from streams.config import ConfigError
 
+    with suppress(ConfigError):  # the check itself says what is wrong with the settings
+        _config()
     _quiet_clients()
     return check.run(os.environ, json=arguments.json)
 
@@ -162,6 +186,8 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "worker": _worker,
     "snapshot": _snapshot,
     "serve": _serve,
+    "ingest": _ingest,
+    "import": _import,
     "report": _report,
     "replay": _replay,
     "explain": _explain_contact,

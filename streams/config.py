@@ -107,6 +107,13 @@ class Config:
     http_port: int = _setting(8080, "port of the page")
     http_tokens_file: Path | None = _setting(None, "file that says which token reads which account")
     http_open: bool = _setting(False, "whether a page beyond loopback may do without tokens")
+    ingest_host: str = _setting("127.0.0.1", "address that `ingest` listens on")
+    ingest_port: int = _setting(8081, "port of `ingest`; 0: any free one")
+    ingest_tokens_file: Path | None = _setting(None, "file that says which token may send events of which account")
+    ingest_chatwoot_secrets_file: Path | None = _setting(
+        None, "file that says which secrets sign the Chatwoot webhooks of which account"
+    )
+    ingest_requests: int = _setting(64, "requests that `ingest` handles at once; more are told to come back")
     metrics_host: str = _setting("127.0.0.1", "address the metrics listen on")
     metrics_port: int = _setting(9464, "port of the worker's metrics; 0: any free one")
     snapshotter_metrics_port: int = _setting(9465, "port of the snapshotter's metrics; 0: any free one")
@@ -285,13 +292,13 @@ def _check(config: Config) -> None:
             raise ConfigError(PREFIX + name.upper(), "must be letters, digits, dots, dashes and underscores")
     for name in ("partitions", "retention_days", "agents", "batch_events", "batch_bytes", "dead_letter_window"):
         _at_least(config, name, 1)
-    for name in ("cache_contacts", "cache_fields", "cache_accounts"):
+    for name in ("cache_contacts", "cache_fields", "cache_accounts", "ingest_requests"):
         _at_least(config, name, 1)
     for name in ("lateness_seconds", "snapshot_history", "dead_letter_ratio", "dead_letter_run"):
         _at_least(config, name, 0)
     for name in ("redis_timeout_seconds", "kafka_session_timeout_seconds", "watchdog_seconds"):
         _at_least(config, name, 0.1)
-    for name in ("http_port", "metrics_port", "snapshotter_metrics_port", "page_metrics_port"):
+    for name in ("http_port", "ingest_port", "metrics_port", "snapshotter_metrics_port", "page_metrics_port"):
         if not 0 <= getattr(config, name) <= 65_535:
             raise ConfigError(PREFIX + name.upper(), "must be a port, 0 to 65535")
     if urlsplit(config.redis_url).scheme not in ("redis", "rediss", "unix"):

@@ -1,7 +1,10 @@
 """The page's shell and its files. The shell holds no data: the page reads the JSON API, under the caller's token."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -9,14 +12,29 @@ LANGUAGES = ("en", "es", "pt")
 """The languages of the page, one dictionary each in static/words/; the first is the default."""
 
 _FOLDER = Path(__file__).parent
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+class _File(NamedTuple):
+    content: bytes
+    content_type: str
+    tag: str
+
+
 _SHELL = web.AppKey("shell", Template)
+_FILES = web.AppKey("files", Mapping[str, _File])
 
 
 def add_page(app: web.Application) -> None:
-    """Add the page at `/` and its files under `/static/` to an application."""
+    """Add the page at `/` and its files under `/static/` to an application.
+
+    The files are few and small: they are read once, so a request names one of them or nothing, never a path.
+    """
+    static = _FOLDER / "static"
     app[_SHELL] = Template((_FOLDER / "page.html").read_text(encoding="utf-8"))
+    app[_FILES] = {path.relative_to(static).as_posix(): _read(path) for path in static.rglob("*") if path.is_file()}
     app.router.add_get("/", page)
-    app.router.add_static("/static/", _FOLDER / "static")
+    app.router.add_get("/static/{name:.*}", file)
 
 
 async def page(request: web.Request) -> web.Response:
@@ -26,6 +44,25 @@ async def page(request: web.Request) -> web.Response:
     response.headers["Cache-Control"] = "no-cache"
     response.headers["Vary"] = "Accept-Language"
     return response
+
+
+async def file(request: web.Request) -> web.Response:
+    """One of the page's files, tagged by its content, so that a browser asks again and is seldom sent it again."""
+    found = request.app[_FILES].get(request.match_info["name"])
+    if found is None:
+        raise web.HTTPNotFound
+    if any(known.value in (found.tag, "*") for known in request.if_none_match or ()):
+        response = web.Response(status=304)
+    else:
+        response = web.Response(body=found.content, content_type=found.content_type, charset="utf-8")
+    response.etag = found.tag
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _read(path: Path) -> _File:
+    content = path.read_bytes()
+    return _File(content, _TYPES.get(path.suffix, "text/plain"), hashlib.sha256(content).hexdigest()[:16])
 
 
 def choose_language(asked: str | None, accepted: str) -> str:

@@ -16,7 +16,9 @@ from streams.arguments import build_parser
 from streams.cli import COMMANDS
 from streams.config import FILE_VARIABLE, SETTINGS
 from streams.dead_letters import FOLD_ERROR, TOO_LATE
+from streams.http_metrics import HTTP_METRICS
 from streams.metrics import WORKER_METRICS
+from streams.metrics_server import SERVER_METRICS
 from streams.published import PublicKeys
 from streams.reference import pages, with_tables
 from streams.snapshot_metrics import SNAPSHOTTER_METRICS
@@ -94,7 +96,7 @@ def test_a_page_without_the_markers_of_its_table_is_refused() -> None:
 
 def test_every_setting_and_every_metric_has_its_row() -> None:
     assert [s.variable for s in SETTINGS if f"| `{s.variable}` |" not in text("docs/settings.md")] == []
-    metrics = [*WORKER_METRICS, *SNAPSHOTTER_METRICS]
+    metrics = [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *SERVER_METRICS]
     assert [metric.name for metric in metrics if f"| `{metric.name}` |" not in text("docs/metrics.md")] == []
 
 
@@ -103,7 +105,7 @@ def test_no_page_names_a_setting_or_metric_that_does_not_exist(page: Path) -> No
     markdown = page.read_text(encoding="utf-8")
     known = {setting.variable for setting in SETTINGS} | {FILE_VARIABLE, "MEDIANA_"}
     assert set(re.findall(r"\bMEDIANA_[A-Z_]*", markdown)) - known == set()
-    known = {metric.name for metric in [*WORKER_METRICS, *SNAPSHOTTER_METRICS]}
+    known = {metric.name for metric in [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *SERVER_METRICS]}
     assert set(re.findall(r"\bmediana_[a-z_]+\b", markdown)) - known == set()
 
 

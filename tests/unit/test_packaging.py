@@ -24,7 +24,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def test_compose_has_every_part_of_the_demo(services: dict[str, dict[str, Any]]) -> None:
-    assert set(services) == {"kafka", "redis", *PROGRAM_SERVICES}
+    assert set(services) == {"kafka", "redis", "prometheus", "grafana", *PROGRAM_SERVICES}
     assert services["worker"]["deploy"]["replicas"] == 2
 
 

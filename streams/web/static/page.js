@@ -123,7 +123,7 @@ function trouble(f) {
   const again = failure.status === 400 ? null : h("p", { class: "hint" }, f.say("retrying"));
   return [
     h("section", { class: "card notice", role: "alert" }, h("h2", {}, f.say("error_title")), h("p", {}, failure.status === 0 ? f.say("unreachable") : failure.message), failure.hint && h("p", {}, failure.hint), again),
-    report && controls(f, { view, answer: null, values: offered(f, view, report, null), go }),
+    accounts.length > 0 && controls(f, { view, answer: null, values: offered(f, view, report, null), go }),
   ];
 }
 
