@@ -14,7 +14,7 @@ export BENCH_EVENTS BENCH_ROUNDS BENCH_SEED BENCH_LANES BENCH_FOLDER
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lint fmt test demo bench jars lock clean
+.PHONY: help install lint fmt test tools demo bench jars lock clean
 
 help: ## show this list
 	@printf 'Mediana: a live report of how fast a team answers its contacts.\n\n'
@@ -54,7 +54,10 @@ fmt: install ## put the code into the format that lint asks for
 jars: install ## fetch Kafka's jars into the cache (demo and test do it by themselves)
 	@$(BIN)/python -m streams.local.jars
 
-test: install jars ## every test, against a real Kafka and a real Redis (PYTEST='-k name' narrows)
+tools: ## what some tests drive: a browser and Prometheus' promtool (installs them as root on Debian, else says how)
+	@sh tests/tools.sh
+
+test: install jars tools ## every test, against a real Kafka and a real Redis (PYTEST='-k name' narrows)
 	$(BIN)/python -m pytest $(PYTEST)
 
 demo: install ## everything on this machine, page at http://127.0.0.1:8080 (DEMO_SECONDS=120 ends by itself)
