@@ -80,6 +80,12 @@ def judge(raw_events: list[bytes], now_ms: int, allowed: Callable[[str], bool]) 
     return judged
 
 
+def refuse_future(event: Event, now_ms: int) -> None:
+    """Raise `InvalidEvent` for an event that a worker would refuse for its instant: better said to who can mend it."""
+    if instant_us(event.occurred_at) > now_ms * 1000 + _MAX_FUTURE_US:
+        raise InvalidEvent("future", "occurred_at is more than an hour ahead of the clock here")
+
+
 def event_id(raw: bytes) -> str | None:
     """The id of an event that was refused, if one can be read."""
     try:
@@ -92,9 +98,7 @@ def _accepted(raw: bytes, now_ms: int, allowed: Callable[[str], bool]) -> Event:
     event = decode_event(raw)
     if not allowed(event.account_id):
         raise InvalidEvent(FOREIGN_ACCOUNT, "the token does not open this event's account_id")
-    # What a worker would find when it reads the record: better said to the sender, who can mend it.
-    if instant_us(event.occurred_at) > now_ms * 1000 + _MAX_FUTURE_US:
-        raise InvalidEvent("future", "occurred_at is more than an hour ahead of the clock here")
+    refuse_future(event, now_ms)
     return event
 
 

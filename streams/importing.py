@@ -8,6 +8,7 @@ import asyncio
 import codecs
 import csv
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 from schemas.errors import InvalidEvent
 from schemas.events import decode_event, type_name
+from streams.accepting import refuse_future
 from streams.config import Config
 from streams.mapping import ExportMapping, MappingError, Row, read_mapping
 from streams.sorting import SortedEvents
@@ -26,6 +28,9 @@ MAX_SHOWN_ERRORS = 100
 SENDS_AWAITED_TOGETHER = 2_000
 SEND_PATIENCE_SECONDS = 60.0
 PROGRESS_EVERY_EVENTS = 100_000
+
+MAX_CELL_BYTES = 16 << 20
+"""Texts of messages stand in exports; Python's own limit of 128 KiB is less than a long e-mail."""
 
 BAD_ROW = "bad-row"
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -95,6 +100,7 @@ def collect(plan: Plan, mapping: ExportMapping, events: SortedEvents) -> Summary
     summary = Summary()
     counts: Counter[str] = Counter()
     first = last = None
+    now_ms = time.time_ns() // 1_000_000
     for path in plan.files:
         for line, row in rows(path, mapping):
             summary.rows += 1
@@ -103,6 +109,8 @@ def collect(plan: Plan, mapping: ExportMapping, events: SortedEvents) -> Summary
                     raise row
                 # All of a row or nothing of it: half of one would be hard to find again.
                 found = list(mapping.events(row, plan.account_id))
+                for event in found:
+                    refuse_future(event, now_ms)
             except InvalidEvent as error:
                 summary.error_count += 1
                 if len(summary.errors) < MAX_SHOWN_ERRORS:
@@ -163,15 +171,18 @@ async def send(config: Config, events: SortedEvents) -> int:
 
 
 def _csv_rows(path: Path, file: TextIO, mapping: ExportMapping) -> Iterator[tuple[int, Row | InvalidEvent]]:
+    csv.field_size_limit(MAX_CELL_BYTES)
     reader = csv.DictReader(file, delimiter=mapping.delimiter, strict=True)
     try:
-        header = {name.strip() for name in reader.fieldnames or ()}
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        header = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
     except csv.Error as error:
         raise MappingError(f"{path}: the header cannot be read: {error}") from None
-    missing = sorted(mapping.columns() - header)
+    missing = sorted(mapping.columns() - set(header))
     if missing:
-        raise MappingError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(sorted(header))}")
+        raise MappingError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(header)}")
+    doubled = sorted(name for name in mapping.columns() if header.count(name) > 1)
+    if doubled:
+        raise MappingError(f"{path} has more than one column {', '.join(map(repr, doubled))}")
     while True:
         try:
             row = next(reader, None)
@@ -182,7 +193,7 @@ def _csv_rows(path: Path, file: TextIO, mapping: ExportMapping) -> Iterator[tupl
             return
         if None in row:
             yield reader.line_num, InvalidEvent(BAD_ROW, f"it has more cells than the header's {len(header)}")
-        elif row[reader.fieldnames[-1]] is None:
+        elif row[header[-1]] is None:
             yield reader.line_num, InvalidEvent(BAD_ROW, f"it has fewer cells than the header's {len(header)}")
         else:
             yield reader.line_num, row

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
 from schemas.accounts import AccountSettings, encode_settings
 from schemas.events import Event, encode_event
@@ -37,10 +37,13 @@ class Outgoing(NamedTuple):
 
 
 class NotSent(Exception):
-    """Kafka did not confirm every record. `problem` says why, `advice` what to do; some may be there all the same."""
+    """Kafka did not confirm every record. `problem` says why, `advice` what to do; some may be there all the same.
 
-    def __init__(self, problem: str, advice: str) -> None:
-        super().__init__(f"{problem} ({advice})")
+    The text has the `detail` too, such as a broker's address, which only operators are shown.
+    """
+
+    def __init__(self, problem: str, advice: str, detail: str | None = None) -> None:
+        super().__init__(f"{problem}{'' if detail is None else f': {detail}'} ({advice})")
         self.problem = problem
         self.advice = advice
 
@@ -85,10 +88,9 @@ class Sender:
         except (KafkaError, OSError) as error:
             # Some errors end an idempotent producer for good. A new one costs little, and is right after all of them.
             await self._discard()
-            raise NotSent(
-                f"Kafka refused: {' '.join(str(error).split()) or type(error).__name__}",
-                "'mediana check' tells more; send the same again when it is mended",
-            ) from error
+            problem = "Kafka does not answer" if isinstance(error, KafkaConnectionError | OSError) else "Kafka refused"
+            advice = "'mediana check' tells more; send the same again when it is mended"
+            raise NotSent(problem, advice, " ".join(str(error).split()) or type(error).__name__) from error
 
     async def ready(self) -> str | None:
         """Why nothing can be sent now, or nothing when it can; within a few seconds."""
@@ -147,6 +149,8 @@ class Sender:
                 await producer.stop()
         except TimeoutError:
             logger.warning("Kafka did not take everything before the end; nobody was told that it did")
+            # It would try for ever, and its `stop` waits for that; there is no public way to make it give up.
+            await producer._sender.close()  # noqa: SLF001
             await producer.client.close()
         except (KafkaError, OSError) as error:
             logger.warning("the connection to Kafka did not end well: %s", error)

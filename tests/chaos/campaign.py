@@ -94,13 +94,13 @@ class Campaign:
         self._faults = sorted(faults)
         begin_ms = int(time.time()) * 1_000 - HISTORY_DAYS * DAY_MS
         self._last_round_ms = int(time.time()) * 1_000 - ROUND_MS
-        self._traffic = Traffic(seed, begin_ms)
+        self.traffic = Traffic(seed, begin_ms)
         begin = dt.datetime.fromtimestamp(begin_ms / 1000, dt.UTC).date() - dt.timedelta(1)
-        self._verdict = Verdict(stage.config, SHARDS, stage.client, begin, Random(seed + 1))
+        self.verdict = Verdict(stage.config, SHARDS, stage.client, begin, Random(seed + 1))
 
     async def open(self) -> None:
         """Settings, two workers, a first round without faults and a first copy of Redis."""
-        for settings in self._traffic.accounts:
+        for settings in self.traffic.accounts:
             await self._stage.send_settings(settings)
         for _ in range(2):
             await self._stage.start_worker()
@@ -112,25 +112,25 @@ class Campaign:
         deadline = time.monotonic() + seconds
         await self.open()
         unused: list[str] = []
-        while time.monotonic() < deadline and self.result.passed and self._traffic.begin_ms < self._last_round_ms:
+        while time.monotonic() < deadline and self.result.passed and self.traffic.begin_ms < self._last_round_ms:
             if not unused:  # each fault in turn, in another order each time
                 unused = self._dice.sample(self._faults, len(self._faults))
             drawn = [unused.pop() for _ in range(min(len(unused), 2 if self._dice.random() < 0.25 else 1))]
             await self.strike(drawn)
         return self.result
 
-    async def strike(self, faults: Collection[str]) -> None:
+    async def strike(self, faults: Collection[str], traffic_seconds: float | None = None) -> None:
         """One round under these faults at once, with what may happen between rounds after it."""
-        await self._round(faults, self._dice.uniform(5, 10))
+        await self._round(faults, traffic_seconds or self._dice.uniform(5, 10))
         if self._dice.random() < 0.3:
-            await self._stage.send_settings(self._traffic.change_settings())
+            await self._stage.send_settings(self.traffic.change_settings())
             await self._settle()
         if self._dice.random() < 0.3:
             self._stage.keep_copy()
 
     async def _round(self, faults: Collection[str], seconds: float) -> None:
         began = time.monotonic()
-        sending = asyncio.ensure_future(self._stage.send(self._traffic.round(int(seconds * RATE)), RATE))
+        sending = asyncio.ensure_future(self._stage.send(self.traffic.round(int(seconds * RATE)), RATE))
         try:
             await asyncio.gather(*(self._strike(fault) for fault in faults))
         finally:
@@ -139,14 +139,14 @@ class Campaign:
             return
         settled = time.monotonic()
         await self._stage.publish()
-        differences = await self._verdict.differences()
+        differences = await self.verdict.differences()
         result = self.result
         result.rounds += 1
         result.differences += differences
         result.problems += self._stage.problems
         self._stage.problems.clear()
-        result.events, result.too_late = self._verdict.events, self._verdict.too_late
-        result.compared, result.refusals = self._verdict.compared, self._stage.refusals()
+        result.events, result.too_late = self.verdict.events, self.verdict.too_late
+        result.compared, result.refusals = self.verdict.compared, self._stage.refusals()
         name = " + ".join(faults) or "no fault"
         print(
             f"round {result.rounds}: {name}: {settled - began:.1f} s, {result.events} events, "

@@ -149,7 +149,7 @@ async def replica_promoted(stage: Stage, dice: Random) -> bool:
     """A replica that has fallen behind becomes the primary; some workers hear of it later than others."""
     before = stage.told(CLAIMS)
     async with _client(stage.replica.port) as replica:
-        await replica.replicaof(LOOPBACK, str(stage.primary.port))  # type: ignore[no-untyped-call]
+        await replica.replicaof(LOOPBACK, str(stage.primary.port))
         async with asyncio.timeout(20):
             while (await replica.info("replication"))["master_link_status"] != "up":  # noqa: ASYNC110 - a server's state
                 await asyncio.sleep(0.1)
@@ -159,7 +159,7 @@ async def replica_promoted(stage: Stage, dice: Random) -> bool:
         async with _client(stage.primary.port) as primary:
             await primary.client_kill_filter(_type="replica")
         stage.replica.resume()
-        await replica.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
+        await replica.replicaof("NO", "ONE")
     stage.exchange()
     for worker in dice.sample(stage.workers, len(stage.workers)):
         worker.redis.divert(stage.primary.port)
@@ -278,11 +278,10 @@ async def _caught(stage: Stage, dice: Random, moment: Moment) -> tuple[Worker, T
         task.cancel()
         worker, _ = traps[task]
         worker.redis.trap = None
-    first, *others = [traps[task] for task in done] or [None]
-    for other in others:
-        assert other is not None
-        other[1].released.set()
-    return first
+    caught = [traps[task] for task in done]
+    for _, trap in caught[1:]:
+        trap.released.set()
+    return caught[0] if caught else None
 
 
 FAULTS: dict[str, Fault] = {

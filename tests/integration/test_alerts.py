@@ -1,12 +1,15 @@
 """The alert rules in Prometheus' own hands: checked and tested by promtool, as an operator does it."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
+DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards" / "mediana.json"
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +47,16 @@ def test_a_rule_that_never_fires_would_be_noticed(promtool: str, tmp_path: Path)
     status, told = ask(promtool, "test", "rules", str(tmp_path / "rules.test.yml"))
     assert status != 0
     assert "MedianaShardStopped" in told
+
+
+def test_prometheus_can_read_every_expression_of_the_dashboard(promtool: str, tmp_path: Path) -> None:
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    expressions = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    rules = [
+        {"record": f"panel_{number}", "expr": expression.replace("$__rate_interval", "5m")}
+        for number, expression in enumerate(expressions)
+    ]
+    (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    status, told = ask(promtool, "check", "rules", str(tmp_path / "panels.yml"))
+    assert status == 0, told
+    assert f"SUCCESS: {len(expressions)} rules found" in told

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent
 from schemas.events import Event, encode_event
@@ -501,3 +503,39 @@ def test_without_any_instant_a_change_is_told_apart_by_its_content() -> None:
 def test_what_is_no_webhook_of_chatwoot_is_refused(payload: object) -> None:
     with pytest.raises(InvalidEvent):
         events(payload)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+WEBHOOKS = [
+    MESSAGE,
+    CONTACT,
+    changed(CONVERSATION, event="conversation_created"),
+    status_change("resolved", "open"),
+    update({"team_id": {"previous_value": None, "current_value": 4}}),
+]
+
+
+def places(part: object, where: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(part, dict):
+        return [where]
+    return [where, *(found for name, value in part.items() for found in places(value, (*where, name)))]
+
+
+@given(st.data())
+def test_whatever_stands_in_a_webhook_it_gives_events_or_is_refused(data: st.DataObject) -> None:
+    payload = copy.deepcopy(data.draw(st.sampled_from(WEBHOOKS)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        where = data.draw(st.sampled_from([place for place in places(payload) if place]))
+        parent = payload
+        for name in where[:-1]:
+            parent = parent[name]
+        parent[where[-1]] = data.draw(ANYTHING)
+    try:
+        found = events(payload)
+    except InvalidEvent:
+        return
+    assert all(event.account_id == "acme" for event in found)

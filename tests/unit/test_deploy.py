@@ -95,7 +95,8 @@ def test_the_runbook_has_a_section_for_every_alert_and_for_none_else() -> None:
 
 
 def test_every_alert_is_seen_to_fire_and_to_stay_silent() -> None:
-    fired, silent = set(), set()
+    fired: set[str] = set()
+    silent: set[str] = set()
     for group in load(DEPLOY / "prometheus" / "rules.test.yml")["tests"]:
         for case in group.get("promql_expr_test", ()):
             for alert in re.findall(r'alertname="(\w+)"', case["expr"]):

@@ -25,9 +25,9 @@ occurred_at = "at"
 channel = { constant = "email" }
 """
 ROWS = """who,chat,at
-c-2,k-2,2026-11-22T12:00:00
-c-1,k-1,2026-11-22T10:00:00
-c-1,k-1,2026-11-22T11:00:00
+c-2,k-2,2024-11-22T12:00:00
+c-1,k-1,2024-11-22T10:00:00
+c-1,k-1,2024-11-22T11:00:00
 """
 
 
@@ -60,15 +60,15 @@ def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_events_come_out_in_the_order_of_their_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     events = imported(folder)
     assert [(event["contact_id"], event["occurred_at"]) for event in events] == [
-        ("c-1", "2026-11-22T10:00:00Z"),
-        ("c-1", "2026-11-22T11:00:00Z"),
-        ("c-2", "2026-11-22T12:00:00Z"),
+        ("c-1", "2024-11-22T10:00:00Z"),
+        ("c-1", "2024-11-22T11:00:00Z"),
+        ("c-2", "2024-11-22T12:00:00Z"),
     ]
     assert summary(capsys) == {
         "rows": 3,
         "events": {"message.received": 3},
-        "first": "2026-11-22T10:00:00+00:00",
-        "last": "2026-11-22T12:00:00+00:00",
+        "first": "2024-11-22T10:00:00+00:00",
+        "last": "2024-11-22T12:00:00+00:00",
         "error_count": 0,
         "errors": [],
         "written": 3,
@@ -78,8 +78,8 @@ def test_events_come_out_in_the_order_of_their_time(folder: Path, capsys: pytest
 def test_a_second_import_gives_the_same_bytes_and_an_overlapping_export_nothing_new(folder: Path) -> None:
     first = imported(folder)
     (folder / "more.jsonl").write_text(
-        '{"who": "c-1", "chat": "k-1", "at": "2026-11-22T10:00:00"}\n\n'
-        '{"who": "c-3", "chat": "k-3", "at": "2026-11-22T09:00:00"}\n'
+        '{"who": "c-1", "chat": "k-1", "at": "2024-11-22T10:00:00"}\n\n'
+        '{"who": "c-3", "chat": "k-3", "at": "2024-11-22T09:00:00"}\n'
     )
     assert imported(folder) == first
     events = imported(folder, "rows.csv", "more.jsonl")
@@ -90,13 +90,13 @@ def test_a_second_import_gives_the_same_bytes_and_an_overlapping_export_nothing_
 def test_the_events_are_those_that_replay_reads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     imported(folder)
     capsys.readouterr()
-    days = ["--from", "2026-11-22", "--to", "2026-11-22"]
+    days = ["--from", "2024-11-22", "--to", "2024-11-22"]
     assert main(["replay", str(folder / "events.jsonl"), *days]) == 0
     assert json.loads(capsys.readouterr().out)["new_conversations"]["total"] == 2
 
 
 def test_a_row_with_an_error_stops_everything_and_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "rows.csv").write_text(ROWS + "c-4,,2026-11-22T12:00:00\nc-5,k-5,yesterday\nc-6,k-6\nc-7,k-7,a,b\n")
+    (folder / "rows.csv").write_text(ROWS + "c-4,,2024-11-22T12:00:00\nc-5,k-5,yesterday\nc-6,k-6\nc-7,k-7,a,b\n")
     assert imported(folder, status=1) == []
     found = summary(capsys)
     assert (found["rows"], found["error_count"], found["written"]) == (7, 4, 0)
@@ -109,6 +109,17 @@ def test_a_row_with_an_error_stops_everything_and_is_named(folder: Path, capsys:
     assert "conversation_id" in found["errors"][0]["detail"]
     assert found["errors"][0]["file"].endswith("rows.csv")
     assert len(imported(folder, skip_errors=True)) == 3
+
+
+def test_a_row_from_the_future_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "rows.csv").write_text("who,chat,at\nc,k,2999-01-01T00:00:00\n")
+    assert imported(folder, status=1) == []
+    assert summary(capsys)["errors"][0]["reason"] == "future"
+
+
+def test_a_long_text_beside_is_no_error(folder: Path) -> None:
+    (folder / "rows.csv").write_text(f"who,chat,at,text\nc,k,2024-11-22T10:00:00,{'x' * 500_000}\n")
+    assert len(imported(folder)) == 1
 
 
 def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +139,7 @@ def test_no_more_errors_are_shown_than_a_person_reads(folder: Path, capsys: pyte
 
 def test_quotes_other_delimiters_and_encodings(folder: Path) -> None:
     (folder / "mapping.toml").write_text('delimiter = ";"\nencoding = "latin-1"\n' + MAPPING)
-    text = 'who ;chat;at;text\n"josé;1";k-1;2026-11-22T10:00:00;"two\nlines"\n'
+    text = 'who ;chat;at;text\n"josé;1";k-1;2024-11-22T10:00:00;"two\nlines"\n'
     (folder / "rows.csv").write_bytes(text.encode("latin-1"))
     assert imported(folder)[0]["contact_id"] == "josé;1"
 
@@ -140,7 +151,12 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"who,when\n", "has no column 'at', 'chat'"), (b"", "no column"), (b"who,chat,at\n\xff,k,1\n", "encoding")],
+    [
+        (b"who,when\n", "has no column 'at', 'chat'"),
+        (b"", "no column"),
+        (b"who,chat,at,at\n", "more than one column 'at'"),
+        (b"who,chat,at\n\xff,k,1\n", "encoding"),
+    ],
 )
 def test_a_file_that_does_not_fit_the_mapping_is_refused(folder: Path, content: bytes, said: str) -> None:
     (folder / "rows.csv").write_bytes(content)
@@ -150,7 +166,7 @@ def test_a_file_that_does_not_fit_the_mapping_is_refused(folder: Path, content: 
 
 
 def test_lines_that_are_no_objects_are_errors_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "rows.jsonl").write_text('nonsense\n[1]\n{"who": "c", "chat": "k", "at": "2026-11-22T10:00:00"}\n')
+    (folder / "rows.jsonl").write_text('nonsense\n[1]\n{"who": "c", "chat": "k", "at": "2024-11-22T10:00:00"}\n')
     imported(folder, "rows.jsonl", status=1, dry_run=True)
     assert [(error["line"], error["reason"]) for error in summary(capsys)["errors"]] == [(1, "bad-row"), (2, "bad-row")]
 
@@ -173,9 +189,9 @@ def test_the_export_and_the_mapping_of_the_documentation_fit_together(
     assert [
         (event["id"], event["type"], event["occurred_at"], event["channel"]) for event in imported(folder, "chats.csv")
     ] == [
-        ("message-1", "message.received", "2026-11-22T13:00:00Z", "whatsapp"),
-        ("message-2", "message.sent", "2026-11-22T13:04:10Z", "whatsapp"),
-        ("message-3", "message.received", "2026-11-22T13:05:00Z", "messenger"),
+        ("message-1", "message.received", "2024-11-22T13:00:00Z", "whatsapp"),
+        ("message-2", "message.sent", "2024-11-22T13:04:10Z", "whatsapp"),
+        ("message-3", "message.received", "2024-11-22T13:05:00Z", "messenger"),
     ]
     assert summary(capsys)["error_count"] == 0
 

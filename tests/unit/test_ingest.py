@@ -21,7 +21,7 @@ from streams import ingest
 from streams.accepting import InvalidBody, split_body
 from streams.config import Config
 from streams.ingest_access import IngestAccess, read_secrets_file
-from streams.sending import NotSent, Outgoing
+from streams.sending import NotSent, Outgoing, Sender
 from streams.web.access import Access, TokensFileError
 from tests.unit.test_chatwoot import MESSAGE
 
@@ -190,6 +190,16 @@ async def test_nothing_is_claimed_while_kafka_is_away() -> None:
         assert (await client.get("/livez")).status == 200
         sender.problem = None
         assert (await client.get("/readyz")).status == 200
+
+
+async def test_a_kafka_that_is_not_there_is_said_without_its_address() -> None:
+    sender = Sender(Config(kafka_bootstrap="127.0.0.1:1"), "test", patience_seconds=5)
+    with pytest.raises(NotSent) as caught:
+        await sender.send([Outgoing("mediana.contacts", b"c-1", b"{}")])
+    await sender.stop()
+    assert caught.value.problem == "Kafka does not answer"
+    assert "127.0.0.1" in str(caught.value)
+    assert await sender.ready() == "Kafka does not answer"
 
 
 async def test_more_requests_than_may_be_held_are_told_to_come_back() -> None:
