@@ -129,7 +129,7 @@ class Patience:
         """Whether the buffer's next record waits for the topic that has run dry."""
         if self.behind[dry]:
             return True
-        timestamp_ms = buffer.records[0].timestamp
+        timestamp_ms: int = buffer.records[0].timestamp
         happened_ms = buffer.next_us // 1000
         is_history = 0 <= happened_ms <= timestamp_ms - self.history_ms
         return -MAX_CLOCK_SKEW_MS <= self.now_ms - timestamp_ms < (HISTORY_GRACE_MS if is_history else LIVE_GRACE_MS)

@@ -120,7 +120,7 @@ async def test_settings_are_seen_by_other_workers_at_their_next_batch(client: An
 async def test_an_account_met_for_the_first_time_waits_for_settings_on_their_way(client: Any, namespace: str) -> None:
     keys = NamespaceKeys(namespace)
     writer, reader = RulesStore(client, keys, 10), RulesStore(client, keys, 10)
-    waited = []
+    waited: list[int] = []
 
     async def until_read() -> None:
         waited.append(len(waited))
