@@ -363,7 +363,9 @@ def _touch(contact: Contact, entry: Entry, touch: tuple[str | None, str, str | N
         return
     if before:
         out.count(day, (counters.INTERACTION, contact.origin, before), -1)
-    contact.touches = tuple(sorted((*before, touch), key=_nulls_last))
+        contact.touches = tuple(sorted((*before, touch), key=_nulls_last))
+    else:
+        contact.touches = (touch,)
     out.count(day, (counters.INTERACTION, contact.origin, contact.touches), 1)
 
 
@@ -374,14 +376,19 @@ def _act(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> No
     entry may show a day before one that is counted already; it belongs to that one then, or a day would count twice.
     """
     assert channel is not None
-    day = contact.active_day = max(entry.day, contact.active_day)
+    day = entry.day
+    if day > contact.active_day:
+        contact.active_day = day
+    else:
+        day = contact.active_day
     pair = _find_pair(contact, channel)
     if pair is not None and pair.last == day:
         return
     _count_active(contact, day, out, -1)
     if pair is None:
         contact.pairs.append(Pair(channel, contact.group, day))
-        contact.pairs.sort(key=lambda pair: _nulls_last((pair.channel, pair.group)))
+        if len(contact.pairs) > 1:
+            contact.pairs.sort(key=lambda pair: _nulls_last((pair.channel, pair.group)))
     else:
         pair.before = pair.last
         pair.last = day
@@ -389,20 +396,25 @@ def _act(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> No
 
 
 def _find_pair(contact: Contact, channel: str) -> Pair | None:
+    group = contact.group
     for pair in contact.pairs:
-        if pair.channel == channel and pair.group == contact.group:
+        if pair.channel == channel and pair.group == group:
             return pair
     return None
 
 
 def _count_active(contact: Contact, day: int, out: Deltas, times: int) -> None:
     """One counter for the contact's day: its pairs, which were active, and when each was last active before."""
-    key = tuple(
-        (pair.channel, pair.group, pair.last == day, pair.before if pair.last == day else pair.last)
-        for pair in contact.pairs
-    )
-    if any(active for _, _, active, _ in key):
-        out.count(day, (counters.ACTIVE, contact.origin, key), times)
+    key = []
+    active = False
+    for pair in contact.pairs:
+        if pair.last == day:
+            active = True
+            key.append((pair.channel, pair.group, True, pair.before))
+        else:
+            key.append((pair.channel, pair.group, False, pair.last))
+    if active:
+        out.count(day, (counters.ACTIVE, contact.origin, tuple(key)), times)
 
 
 def _count_contact(contact: Contact, out: Deltas, times: int) -> None:

@@ -86,6 +86,7 @@ class ContactHistory:
         "_mark",
         "_mark_length",
         "_tip",
+        "_versions",
         "archive_count",
         "archived_until_us",
         "newest_us",
@@ -96,6 +97,8 @@ class ContactHistory:
         self._tip = Contact()
         self._journal: list[Entry] = []
         self._ids: dict[str, Entry] | None = None
+        # Versions of the rules that the journal names, or more; found anew when unknown.
+        self._versions: set[int] | None = None
         self._base: bytes | None = None
         # The state after the journal's first `_mark_length` entries: the next base, taken when the tip passed there.
         self._mark: bytes | None = None
@@ -157,51 +160,64 @@ class ContactHistory:
 
     # --- the fold ----------------------------------------------------------------------------------------------------
 
-    def fold(self, event: Event, book: RulesBook, lateness_ms: int, deltas: Deltas) -> Outcome:
+    def fold(
+        self, event: Event, book: RulesBook, lateness_ms: int, deltas: Deltas, at_us: int | None = None
+    ) -> Outcome:
         """Take an event in; add to `deltas` what it changed. Pure but for `self` and `deltas`; never waits.
+
+        `at_us` is the event's instant, for a caller that has reckoned it.
 
         Raises `ArchiveNeeded` when `needs_archive(…)` and no archive is attached, `MissingRules` when `book`
         lacks one of `rule_versions()`; the history is then as it was.
         """
-        at_us = instant_us(event.occurred_at)
-        known = self._known(event.id)
+        if at_us is None:
+            at_us = instant_us(event.occurred_at)
+        ids = self._ids
+        if ids is None:
+            ids = self._ids = {entry.id: entry for entry in self._journal}
+        known = ids.get(event.id)
         if event.topic == "conversations" and at_us < self.newest_us - lateness_ms * 1000:
             same = known is not None and known.at_us == at_us
             return Outcome.DUPLICATE if same else Outcome.TOO_LATE
-        entry = entry_of(event, book.current)
+        entry = entry_of(event, book.current, at_us)
         if known is not None and known.order <= entry.order:
             return Outcome.DUPLICATE
-        if self.needs_archive(event, lateness_ms):
+        if self.archive_count and self.needs_archive(event, lateness_ms, at_us):
             return self._fold_whole(entry, book, deltas)
         if known is None and self._is_next(entry):
             if entry.kind == CREATED and self._tip.creation is None:
                 self._tip = born_as(entry)
             step(self._tip, entry, book, deltas)
             self._journal.append(entry)
-            assert self._ids is not None
-            self._ids[entry.id] = entry
+            ids[entry.id] = entry
+            if self._versions is not None:
+                self._versions.add(entry.rules)
         else:
             journal = [other for other in self._journal if other is not known]
             insort(journal, entry, key=_order)
             self._refold(journal, book, self.newest_us - lateness_ms * 1000, deltas)
-        self.newest_us = max(self.newest_us, at_us)
+        if at_us > self.newest_us:
+            self.newest_us = at_us
         return Outcome.APPLIED
 
     def rule_versions(self) -> set[int]:
         """The versions of the rules that `fold` may ask its book for, besides the current one."""
-        versions = {entry.rules for entry in self._journal}
+        versions = self._versions
+        if versions is None:
+            versions = self._versions = {entry.rules for entry in self._journal}
         if self._archive is not None:
-            versions.update(entry.rules for entry in self._archive)
+            return versions.union(entry.rules for entry in self._archive)
         return versions
 
-    def needs_archive(self, event: BaseEvent, lateness_ms: int) -> bool:
+    def needs_archive(self, event: BaseEvent, lateness_ms: int, at_us: int | None = None) -> bool:
         """Whether the event belongs before the journal, or changes which creation all of it is read with.
 
         A conversation event in time belongs there only where the lateness window was made longer meanwhile.
         """
         if self.archive_count == 0:
             return False
-        at_us = instant_us(event.occurred_at)
+        if at_us is None:
+            at_us = instant_us(event.occurred_at)
         if event.topic == "conversations" and at_us < self.newest_us - lateness_ms * 1000:
             return False  # too late: `fold` sets it aside
         if at_us <= self.archived_until_us:
@@ -233,16 +249,11 @@ class ContactHistory:
             self.archive_count += 1
             self.archived_until_us = leaving[-1].at_us
             self._base, self._mark, self._mark_length = self._mark, None, 0
-            self._ids = None
+            self._ids = self._versions = None
         if self._mark is None and len(self._journal) >= CHUNK_ENTRIES:
             self._mark, self._mark_length = _encode_contact(self._tip), len(self._journal)
         self._archive = None
         return chunks
-
-    def _known(self, event_id: str) -> Entry | None:
-        if self._ids is None:
-            self._ids = {entry.id: entry for entry in self._journal}
-        return self._ids.get(event_id)
 
     def _is_next(self, entry: Entry) -> bool:
         """Whether stepping the tip is all there is to do."""
@@ -250,7 +261,8 @@ class ContactHistory:
             return True
         if entry.kind == CREATED and self._tip.creation is None:
             return False  # what came before must be read again, with the creation known
-        return self._journal[-1].order < entry.order
+        last = self._journal[-1]
+        return last.at_us < entry.at_us or (last.at_us == entry.at_us and last.order < entry.order)
 
     def _refold(self, journal: list[Entry], book: RulesBook, horizon_us: int, deltas: Deltas) -> None:
         """Replace the journal: take away what the old one contributed, add what the new one does.
@@ -274,7 +286,7 @@ class ContactHistory:
         change.add(before, -1)
         change.clear_zeros()
         deltas.add(change, 1)
-        self._tip, self._journal, self._ids = tip, journal, None
+        self._tip, self._journal, self._ids, self._versions = tip, journal, None, None
         self._mark, self._mark_length = mark, length
 
     def _is_as_before(self, journal: list[Entry], length: int) -> bool:
@@ -307,6 +319,7 @@ class ContactHistory:
         deltas.add(change, 1)
         self._base, self._mark, self._mark_length = base, None, 0
         self._archive, self._journal, self._ids = after[:archived], after[archived:], None
+        self._versions = None
         self._archive_dirty = True
         self.newest_us = max(self.newest_us, entry.at_us)
         return Outcome.APPLIED

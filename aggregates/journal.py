@@ -86,9 +86,10 @@ class Entry(Struct, array_like=True, frozen=True, gc=False):
         return (self.at_us, self.sequence, self.kind, self.id)
 
 
-def entry_of(event: Event, rules: Rules) -> Entry:
+def entry_of(event: Event, rules: Rules, at_us: int | None = None) -> Entry:
     """The journal entry of an event under the account's rules."""
-    at_us = instant_us(event.occurred_at)
+    if at_us is None:
+        at_us = instant_us(event.occurred_at)
     day, hour = rules.calendar.day_and_hour(at_us // 1000)
     head = (at_us, event.sequence or 0, event.rank, event.id, rules.version, day, hour)
     return _READERS[event.rank](head, event, rules)

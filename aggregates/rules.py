@@ -11,6 +11,9 @@ from aggregates.business import BusinessClock
 from aggregates.localtime import LocalCalendar
 from schemas.accounts import AccountSettings, encode_settings
 
+_REMEMBERED_REASONS = 1_000
+"""Reasons whose normalised form is not worked out again. Teams choose them from a list; free text must not pile up."""
+
 
 class MissingRules(KeyError):
     """A journal names a version of the rules that was not loaded."""
@@ -34,6 +37,7 @@ class Rules:
     __slots__ = (
         "_clocks",
         "_default_clock",
+        "_reasons",
         "_schedules",
         "_snooze_reasons",
         "calendar",
@@ -50,6 +54,7 @@ class Rules:
         self.calendar = LocalCalendar(settings.timezone)
         self.effective_channels = frozenset(settings.effective_channels)
         self._snooze_reasons = frozenset(map(normalised_reason, settings.snooze_reasons))
+        self._reasons: dict[str, bool] = {}
         self.first_response_target_ms = _milliseconds(settings.targets.first_response_seconds)
         self.response_target_ms = _milliseconds(settings.targets.response_seconds)
         clocks = {name: BusinessClock(versions, settings.timezone) for name, versions in settings.schedules.items()}
@@ -71,7 +76,12 @@ class Rules:
 
     def snoozes(self, reason: str) -> bool:
         """Whether a close with this reason only snoozes the contact."""
-        return normalised_reason(reason) in self._snooze_reasons
+        known = self._reasons.get(reason)
+        if known is None:
+            if len(self._reasons) >= _REMEMBERED_REASONS:
+                self._reasons.clear()
+            known = self._reasons[reason] = normalised_reason(reason) in self._snooze_reasons
+        return known
 
 
 class RulesBook:

@@ -126,7 +126,7 @@ class BatchProcessor:
             except BrokenFold as broken:
                 # What was folded before it has changed the histories at hand: forget them, and read them again.
                 session.histories.forget(histories)
-                contact, _, record = broken.decoded
+                contact, _, record, _ = broken.decoded
                 if isinstance(broken.cause, ArchiveNeeded) and contact not in archived:
                     archived.add(contact)
                     continue
@@ -255,7 +255,11 @@ def _checks(records: Sequence[TopicRecord]) -> tuple[bytes | None, bytes | None]
 def _needing_archives(
     events: Sequence[Decoded], histories: Mapping[bytes, ContactHistory], lateness_ms: int
 ) -> set[bytes]:
-    return {contact for contact, event, _ in events if histories[contact].needs_archive(event, lateness_ms)}
+    return {
+        contact
+        for contact, event, _, at_us in events
+        if (history := histories[contact]).archive_count and history.needs_archive(event, lateness_ms, at_us)
+    }
 
 
 def _verdicts(records: Sequence[TopicRecord], letters: Sequence[DeadLetter]) -> list[bool]:

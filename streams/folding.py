@@ -9,7 +9,7 @@ from aggregates.counters import Deltas, NegativeCounter
 from aggregates.history import ContactHistory, Outcome
 from aggregates.rules import MissingRules, RulesBook
 from schemas.errors import InvalidEvent, UnknownType
-from schemas.events import BaseEvent, Event, decode_record, type_name
+from schemas.events import BaseEvent, Event, decode_timed_record, type_name
 from streams.dead_letters import TOO_LATE, DeadLetter
 from streams.kafka import EVENT_TOPICS, ConsumerRecord
 from streams.keys import contact_key
@@ -26,6 +26,8 @@ class Decoded(NamedTuple):
     contact: bytes
     event: Event
     record: ConsumerRecord
+    at_us: int | None = None
+    """When it happened, if reckoned already."""
 
 
 @dataclass
@@ -68,16 +70,23 @@ class Folded:
 def decode(records: Iterable[TopicRecord]) -> DecodedBatch:
     """Decode a batch; what breaks the contract becomes a dead letter, an unknown type is counted."""
     batch = DecodedBatch()
+    events = batch.events
+    heads: dict[str, bytes] = {}
     for topic, record in records:
+        key = record.key
         try:
-            event = decode_record(EVENT_TOPICS[topic], record.key, record.value, record.timestamp)
-            contact = contact_key(event.account_id, event.contact_id)
+            event, at_us = decode_timed_record(EVENT_TOPICS[topic], key, record.value, record.timestamp)
         except UnknownType:
             batch.unknown += 1
         except InvalidEvent as error:
             batch.letters.append(DeadLetter(record, error.reason, error.detail))
         else:
-            batch.events.append(Decoded(contact, event, record))
+            account_id = event.account_id
+            head = heads.get(account_id)
+            if head is None:
+                head = heads[account_id] = contact_key(account_id, "")
+            # The record's key is the contact's id, or it would not have passed.
+            events.append(Decoded(head + key, event, record, at_us))
     return batch
 
 
@@ -98,24 +107,31 @@ def fold(
 ) -> Folded:
     """Fold all events in order into `histories`. Raises `BrokenFold`, `MissingRules`, `NegativeCounter`."""
     folded = Folded()
-    outcomes: Counter[Outcome] = Counter()
     types: Counter[type[BaseEvent]] = Counter()
-    applied, too_late = Outcome.APPLIED, Outcome.TOO_LATE
+    touched = folded.touched
+    applied, too_late, late = Outcome.APPLIED, Outcome.TOO_LATE, 0
+    into: dict[str, tuple[RulesBook, Deltas]] = {}
     for decoded in events:
-        contact, event, record = decoded
+        contact, event, record, at_us = decoded
         account_id = event.account_id
         try:
-            outcome = histories[contact].fold(event, books[account_id], lateness_ms, folded.deltas_of(account_id))
+            known = into.get(account_id)
+            if known is None:
+                known = into[account_id] = (books[account_id], folded.deltas_of(account_id))
+            outcome = histories[contact].fold(event, known[0], lateness_ms, known[1], at_us)
         except (MissingRules, NegativeCounter, MemoryError):
             raise
         except Exception as error:
             raise BrokenFold(decoded, error) from error
-        outcomes[outcome] += 1
         if outcome is applied:
-            folded.touched.add(contact)
+            touched.add(contact)
             types[event.__class__] += 1
         elif outcome is too_late:
+            late += 1
             folded.letters.append(DeadLetter(record, TOO_LATE, _TOO_LATE))
-    folded.outcomes = outcomes
+    # Not counted one by one: hashing a member of an enumeration calls Python code.
+    done = types.total()
+    outcomes = {applied: done, too_late: late, Outcome.DUPLICATE: len(events) - done - late}
+    folded.outcomes.update({outcome: count for outcome, count in outcomes.items() if count})
     folded.types.update({type_name(kind): count for kind, count in types.items()})
     return folded

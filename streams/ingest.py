@@ -17,7 +17,7 @@ from aiohttp.typedefs import Middleware
 from schemas.accounts import decode_settings
 from schemas.errors import InvalidEvent, InvalidSettings
 from schemas.topics import Topics, topics
-from streams.accepting import MAX_BODY_BYTES, InvalidBody, Judged, judge, split_body
+from streams.accepting import MAX_BODY_BYTES, InvalidBody, Judged, judge, refuse_future, split_body
 from streams.chatwoot import map_webhook
 from streams.config import Config
 from streams.ingest_access import IngestAccess, opens
@@ -158,7 +158,10 @@ class _Service:
         else:
             self._require(self._opened(request), account_id)
         try:
-            events = map_webhook(account_id, msgspec.json.decode(body), self._now())
+            now = self._now()
+            events = map_webhook(account_id, msgspec.json.decode(body), now)
+            for event in events:
+                refuse_future(event, round(now.timestamp() * 1000))
         except (msgspec.MsgspecError, RecursionError):
             raise ApiError(400, "malformed_body", "The body is not JSON.", "Is this a webhook of Chatwoot?") from None
         except InvalidEvent as error:

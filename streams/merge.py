@@ -52,12 +52,14 @@ def occurred_us(value: bytes | None) -> int:
 class TopicBuffer:
     """Records of one partition that are fetched and not yet in a batch."""
 
-    __slots__ = ("_keep_late", "_times_us", "bytes", "fetched", "records")
+    __slots__ = ("_keep_late", "_times_us", "bytes", "fetched", "records", "sizes")
 
     def __init__(self, fetched: int, keep_late: bool) -> None:
         self.fetched = fetched
         """The consumer's position after the last fetch."""
         self.records: deque[ConsumerRecord] = deque()
+        self.sizes: deque[int] = deque()
+        """Bytes of each record."""
         self.bytes = 0
         self._times_us: deque[int] = deque()
         self._keep_late = keep_late
@@ -66,7 +68,9 @@ class TopicBuffer:
         """Take in what a fetch brought, and where it ended."""
         times = [occurred_us(record.value) for record in records]
         self.records.extend(records)
-        self.bytes += sum(map(_size, records))
+        sizes = list(map(_size, records))
+        self.sizes.extend(sizes)
+        self.bytes += sum(sizes)
         self.fetched = fetched
         if self._keep_late:
             self._age(times)
@@ -100,6 +104,7 @@ class TopicBuffer:
     def clear(self) -> None:
         """Forget all records."""
         self.records.clear()
+        self.sizes.clear()
         self._times_us.clear()
         self.bytes = 0
 
@@ -107,7 +112,7 @@ class TopicBuffer:
         """The next record."""
         record = self.records.popleft()
         self._times_us.popleft()
-        self.bytes -= _size(record)
+        self.bytes -= self.sizes.popleft()
         return record
 
 
@@ -154,7 +159,7 @@ def take_merged(
                 break
         else:
             break
-        size += _size(buffers[topic].records[0])
+        size += buffers[topic].sizes[0]
         if taken and size > most_bytes:
             break
         taken.append((topic, buffers[topic].take()))

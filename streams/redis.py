@@ -7,7 +7,9 @@ commit for somebody else's.
 
 from typing import Any, TypeAlias
 
+import hiredis
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -15,6 +17,37 @@ from redis.backoff import NoBackoff
 from streams.config import Config
 
 Client: TypeAlias = "Redis | RedisCluster"
+
+
+class _Packing(AbstractConnection):
+    """Packs commands in C. The asynchronous client parses with hiredis and packs in Python: 2 us more per event."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        if type(args[0]) is str and " " in args[0]:
+            return super().pack_command(*args)  # "SCRIPT LOAD" and its like go as two words
+        try:
+            return [hiredis.pack_command(args)]
+        except TypeError:
+            return super().pack_command(*args)  # which says what cannot be sent
+
+
+class _PlainConnection(_Packing, Connection):
+    """TCP."""
+
+
+class _TlsConnection(_Packing, SSLConnection):
+    """TLS."""
+
+
+class _SocketConnection(_Packing, UnixDomainSocketConnection):
+    """A socket on this machine."""
+
+
+_PACKING: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    Connection: _PlainConnection,
+    SSLConnection: _TlsConnection,
+    UnixDomainSocketConnection: _SocketConnection,
+}
 
 
 def never_retry() -> Retry:
@@ -29,7 +62,10 @@ def connect(config: Config) -> Client:
         return RedisCluster.from_url(config.redis_url, **options)
     if config.redis_sentinels is not None:
         return _behind_sentinels(config, options)
-    return Redis.from_url(config.redis_url, **options)
+    client: Redis = Redis.from_url(config.redis_url, **options)
+    pool = client.connection_pool
+    pool.connection_class = _PACKING.get(pool.connection_class, pool.connection_class)
+    return client
 
 
 def _options(config: Config) -> dict[str, Any]:

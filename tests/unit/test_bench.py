@@ -11,12 +11,13 @@ from bench import charts
 from bench.errors import BenchError
 from bench.lanes import LANES
 from bench.mediana import Usage, environment
-from bench.results import LaneResult, as_json, last_line, summarize, table
+from bench.results import LaneResult, as_json, from_json, last_line, markdown, summarize, table
 from bench.settings import BenchSettings
 from bench.task import Measured, Task, decode_item
 from bench.traffic import events_of, plan_of
 from schemas.events import encode_event
 
+DOCS = Path(__file__).parents[2] / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -151,3 +152,15 @@ def test_the_use_of_a_process_is_read_whatever_its_name(tmp_path: Path) -> None:
     usage._folder, usage._ticks = folder, 100
     assert usage.cpu_seconds() == pytest.approx(2.0)
     assert usage.peak_mib() == pytest.approx(2.0)
+
+
+def test_results_come_back_from_their_json() -> None:
+    results = summarize(ROUNDS)
+    assert from_json(as_json(results, {"rounds": 3})) == results
+
+
+def test_the_page_shows_the_numbers_that_lie_beside_it() -> None:
+    results = from_json((DOCS / "performance" / "results.json").read_bytes())
+    page = (DOCS / "performance.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- bench: begin -->\n")[2].partition("\n<!-- bench: end -->")[0]
+    assert shown == markdown(results), "run BENCH_CHARTS=docs/performance make bench, and copy table.md into the page"

@@ -207,7 +207,7 @@ def test_more_events_than_fit_in_memory_are_sorted_in_runs() -> None:
                     "account_id": "acme",
                     "contact_id": "c",
                     "occurred_at": (start + timedelta(seconds=number // 4)).isoformat(),
-                    "sequence": -(number % 3),
+                    "sequence": -(number % 5),
                 }
             )
         )

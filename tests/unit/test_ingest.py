@@ -241,6 +241,14 @@ async def test_more_requests_than_may_be_held_are_told_to_come_back() -> None:
         ),
         ("POST", "/v1/chatwoot/acme", "{", JSON, 400, "malformed_body"),
         ("POST", "/v1/chatwoot/acme", "{}", JSON, 400, "malformed_webhook"),
+        (
+            "POST",
+            "/v1/chatwoot/acme",
+            json.dumps({**MESSAGE, "created_at": "2026-11-22T19:00:01Z"}),
+            JSON,
+            400,
+            "malformed_webhook",
+        ),
     ],
 )
 async def test_every_error_has_the_one_shape(
