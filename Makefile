@@ -10,11 +10,11 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # What `make demo` and `make bench` read from the command line: `make demo DEMO_SECONDS=120`.
 export DEMO_SECONDS DEMO_DAYS DEMO_RATE DEMO_SEED DEMO_FOLDER DEMO_HTTP_PORT DEMO_KAFKA_PORT DEMO_CONTROLLER_PORT
 export DEMO_REDIS_PORT DEMO_WORKER_METRICS_PORT DEMO_SNAPSHOT_METRICS_PORT
-export BENCH_EVENTS BENCH_ROUNDS BENCH_SEED BENCH_LANES BENCH_FOLDER
+export BENCH_EVENTS BENCH_ROUNDS BENCH_SEED BENCH_LANES BENCH_FOLDER BENCH_CHARTS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lint fmt test tools demo bench jars lock clean
+.PHONY: help install lint fmt test tools demo bench chaos jars lock clean
 
 help: ## show this list
 	@printf 'Mediana: a live report of how fast a team answers its contacts.\n\n'
@@ -72,6 +72,10 @@ $(VENV)/.bench-installed: requirements/bench.txt
 	@$(PIP) install --quiet --require-hashes --prefer-binary -r requirements/bench.txt >&2 && touch $@ || \
 	  echo 'bench: not all peers could be installed; their lanes are left out' >&2
 
+SEED ?= 1
+chaos: install jars ## break everything under load, compare every number (SEED=7 SECONDS=600)
+	@$(BIN)/python -m tests.chaos.campaign --seed $(SEED) --seconds $(or $(SECONDS),300)
+
 # uv is needed only here: the locks themselves install with plain pip.
 UV   ?= uv
 LOCK  = $(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
@@ -81,6 +85,7 @@ lock: ## renew requirements/*.txt after a change of pyproject.toml (needs uv; UP
 	@command -v $(UV) >/dev/null || { echo 'uv not found: pip install uv, or name it: make UV=/path/to/uv lock' >&2; exit 1; }
 	$(LOCK) $(UPGRADE) --extra dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --constraint requirements/dev.txt --extra bench pyproject.toml -o requirements/bench.txt
 	echo setuptools | $(LOCK) --constraint requirements/dev.txt - -o requirements/build.txt
 
 clean: ## remove .venv and everything built or cached in this folder (the jar cache stays)

@@ -1,4 +1,4 @@
-"""`python -m bench`: run the comparison. `python -m bench charts RESULTS.json FOLDER`: draw its charts again."""
+"""`python -m bench`: run the comparison. `python -m bench charts RESULTS.json FOLDER`: write its table and charts."""
 
 import sys
 

@@ -104,6 +104,38 @@ def as_json(results: Sequence[LaneResult], about: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({"about": dict(about), "lanes": list(results)})
 
 
+class _Saved(Struct, frozen=True):
+    lanes: list[LaneResult]
+
+
+def from_json(data: bytes) -> list[LaneResult]:
+    """The lanes of what `as_json` made."""
+    return msgspec.json.decode(data, type=_Saved).lanes
+
+
+def markdown(results: Sequence[LaneResult]) -> str:
+    """What the documentation shows."""
+    lines = [
+        "| | CPU µs per event | lowest to highest | in floors | events/s | peak MiB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for result in results:
+        spread = f"{_number(result.cpu_us_low)} to {_number(result.cpu_us_high)}"
+        cells = (_number(result.cpu_us), spread, _number(result.times_floor), _number(result.events_per_second, 0))
+        lines.append(f"| {result.title} | {' | '.join(cells)} | {_number(result.peak_mib, 0)} |")
+        if result.server_us is not None:
+            lines.append(
+                f"| its Redis server | {_number(result.server_us)} | | {_number(_in_floors(result, results))} | | |"
+            )
+    return "\n".join(lines)
+
+
+def _in_floors(result: LaneResult, results: Sequence[LaneResult]) -> float | None:
+    """The Redis server's share in floors."""
+    floor = next((other.cpu_us for other in results if other.name == FLOOR), None)
+    return None if floor is None or result.server_us is None else result.server_us / floor
+
+
 def table(results: Sequence[LaneResult]) -> str:
     """What a person reads."""
     head = ("", "CPU us/event", "lowest", "highest", "x floor", "x Mediana", "events/s", "peak MiB", "events")
@@ -124,9 +156,8 @@ def table(results: Sequence[LaneResult]) -> str:
             )
         )
         if result.server_us is not None:
-            floor = next((other.cpu_us for other in results if other.name == FLOOR), None)
-            against = None if floor is None else result.server_us / floor
-            rows.append(("  its Redis server", _number(result.server_us), "", "", _number(against), *[""] * 4))
+            in_floors = _number(_in_floors(result, results))
+            rows.append(("  its Redis server", _number(result.server_us), "", "", in_floors, *[""] * 4))
         if result.reason is not None:
             notes.append(
                 f"{result.name}: {'no number' if result.cpu_us is None else 'a round failed'}: {result.reason}"

@@ -18,7 +18,7 @@ from redis import Redis as RedisClient
 from bench import charts, mediana, traffic
 from bench.errors import BenchError, LaneFailed
 from bench.lanes import LANES, MEDIANA, Lane
-from bench.results import LaneResult, as_json, last_line, summarize, table
+from bench.results import LaneResult, as_json, from_json, last_line, markdown, summarize, table
 from bench.settings import BenchSettings
 from bench.task import Measured, Task
 from streams.config import Config, Secret
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
             command, results, folder = arguments
             if command != "charts":
                 raise BenchError(f"{command!r} is no command of the bench")
-            charts.draw(Path(results).read_bytes(), Path(folder))
+            save(Path(results).read_bytes(), Path(folder))
             return 0
         return Bench(BenchSettings.read(environment)).run()
     except (BenchError, LocalStackError) as error:
@@ -127,9 +127,8 @@ class Bench:
             "python": platform.python_version(),
         }
         data = as_json(results, about)
-        saved = self._settings.folder / "results.json"
-        saved.write_bytes(data)
-        charts.draw(data, self._settings.folder)
+        for folder in filter(None, (self._settings.folder, self._settings.charts)):
+            save(data, folder)
         self._say(f"results and charts are in {self._settings.folder}")
         print(f"\n{table(results)}\n", file=sys.stderr)
         print(data.decode())
@@ -137,6 +136,14 @@ class Bench:
 
     def _say(self, text: str) -> None:
         print(f"[{time.monotonic() - self._started:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def save(data: bytes, folder: Path) -> None:
+    """Write the JSON of a run, its table and its charts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_bytes(data)
+    (folder / "table.md").write_text(markdown(from_json(data)) + "\n", encoding="utf-8")
+    charts.draw(data, folder)
 
 
 def _run_program(lane: Lane, task: Task) -> Measured:

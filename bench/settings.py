@@ -21,6 +21,8 @@ class BenchSettings:
     lanes: frozenset[str]
     """Which lanes to run; empty: all."""
     folder: Path
+    charts: Path | None
+    """Where results, table and charts go besides; for the documentation."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "BenchSettings":
@@ -38,4 +40,5 @@ class BenchSettings:
             seed=number("BENCH_SEED", 7, 0),
             lanes=frozenset((environment.get("BENCH_LANES") or "").replace(",", " ").split()),
             folder=Path(environment.get("BENCH_FOLDER") or ".local").resolve() / "mediana-bench",
+            charts=Path(charts) if (charts := environment.get("BENCH_CHARTS")) else None,
         )

@@ -1,11 +1,9 @@
 """The names of everything kept in Redis.
 
 What belongs to one shard shares the hash tag `{mediana:NS:S}`, so that one script can write it all on a Redis Cluster
-too; what belongs to the namespace has the tag `{mediana:NS}`; what readers may rely on has the account's,
-`mediana:{ACCOUNT}:…`. Renaming a key restarts somebody's history.
+too; what belongs to the namespace has the tag `{mediana:NS}`. What readers may rely on is named in
+`streams/published.py`. Renaming a key restarts somebody's history.
 """
-
-from streams.config import MAIN_NAMESPACE
 
 # Fields of a shard's ledger.
 TOKEN = b"token"
@@ -72,7 +70,7 @@ def rules_field(account_id: str, version: int) -> bytes:
 class NamespaceKeys:
     """The keys of a namespace that belong to no shard."""
 
-    __slots__ = ("_public", "meta", "namespace", "settings", "settings_log")
+    __slots__ = ("meta", "namespace", "settings", "settings_log")
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -83,12 +81,7 @@ class NamespaceKeys:
         """Hash: account → its current settings."""
         self.settings_log = prefix + b"settings-log"
         """Hash: `version`, another one after each change, and per partition `position:P`."""
-        self._public = "" if namespace == MAIN_NAMESPACE else f"{namespace}:"
 
     def shard(self, shard: int) -> ShardKeys:
         """The keys of one shard."""
         return ShardKeys(self.namespace, shard)
-
-    def public(self, account_id: str, name: str) -> bytes:
-        """A key that readers know, e.g. `mediana:{acme}:report`."""
-        return f"{self._public}mediana:{{{account_id}}}:{name}".encode()

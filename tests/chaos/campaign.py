@@ -132,7 +132,7 @@ class Campaign:
         began = time.monotonic()
         sending = asyncio.ensure_future(self._stage.send(self.traffic.round(int(seconds * RATE)), RATE))
         try:
-            await asyncio.gather(*(self._strike(fault) for fault in faults))
+            await asyncio.gather(*(self._strike(fault, seconds / 3) for fault in faults))
         finally:
             await sending
         if not await self._settle():
@@ -155,10 +155,14 @@ class Campaign:
             flush=True,
         )
 
-    async def _strike(self, name: str) -> None:
-        await asyncio.sleep(self._dice.uniform(0, 3))
-        acted = await FAULTS[name](self._stage, self._dice)
+    async def _strike(self, name: str, within_seconds: float) -> None:
+        await asyncio.sleep(self._dice.uniform(0, within_seconds))
         self.result.faults[name] += 1
+        try:
+            acted = await FAULTS[name](self._stage, self._dice)
+        except Exception as error:  # noqa: BLE001 - a fault that cannot be made is no reason to end without a summary
+            self.result.problems.append(f"fault {name}: {error!r}")
+            return
         if acted is not None:
             self.result.acted[name] += acted
 

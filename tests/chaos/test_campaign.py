@@ -26,7 +26,7 @@ async def test_every_number_is_right_after_each_of_the_main_faults(tmp_path: Pat
         run = Campaign(stage, seed=20)
         await run.open()
         for faults in ROUNDS:
-            await run.strike(faults, traffic_seconds=3)
+            await run.strike(faults, traffic_seconds=4)
             assert run.result.passed, run.result.table()
         result = run.result
         assert result.rounds == len(ROUNDS) + 1

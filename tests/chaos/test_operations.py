@@ -1,0 +1,350 @@
+"""Operations that usually lose data: each works, or refuses with a message that says what to do."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+
+from schemas.events import decode_event
+from streams.config import Secret
+from streams.kafka import TopicPartition
+from streams.local.process import Process
+from streams.local.redis import Redis, redis_command
+from streams.log_ends import LogEnds
+from streams.snapshotter import Snapshotter
+from tests.integration.conftest import KafkaAddress, RedisAddress
+from tests.integration.workers import Site, folded, golden
+
+
+@pytest.fixture
+async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
+    site = Site(kafka.bootstrap, redis_server.url, namespace, tmp_path)
+    yield site
+    await site.close()
+
+
+# --- Redis goes back ------------------------------------------------------------------------------------------------
+
+
+class Copy:
+    """Everything a site has in Redis, as of one moment."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._keys: dict[bytes, bytes] = {}
+
+    async def take(self) -> "Copy":
+        pattern = f"{{mediana:{self._site.config.namespace}*"
+        self._keys = {key: await self._site.client.dump(key) for key in await self._site.client.keys(pattern)}
+        return self
+
+    async def put_back(self) -> None:
+        pattern = f"{{mediana:{self._site.config.namespace}*"
+        pipeline = self._site.client.pipeline(transaction=True)
+        pipeline.delete(*await self._site.client.keys(pattern))
+        for key, data in self._keys.items():
+            pipeline.restore(key, 0, data)
+        await pipeline.execute()
+
+
+async def test_idle_shards_that_are_rolled_back_again_and_again_are_caught_up_each_time(site: Site) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    await site.send(accounts, events[:300])
+    workers = [site.start_worker(), site.start_worker()]
+    await site.wait_for(lambda applied: applied == 300)
+    old = await Copy(site).take()
+    await site.send([], events[300:])
+    await site.wait_for(lambda applied: applied == len(events))
+    for _ in range(3):
+        await old.put_back()
+        assert await site.applied() == 300
+        # Nothing is sent any more: only the verification of idle sessions can notice.
+        await site.wait_for(lambda applied: applied == len(events))
+        assert await site.counters() == folded(accounts, events)
+    assert site.log_of(0).read_text().count("the ledger is at") + site.told().count("the ledger is at") >= 3
+    assert await site.stop(*workers) == [0, 0]
+
+
+async def test_settings_that_redis_forgot_are_read_again_before_the_events_after_them(site: Site) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    worker = site.start_worker()
+    await site.send([], events[:200])
+    await site.wait_for(lambda applied: applied == 200)
+    old = await Copy(site).take()
+    await site.send(accounts, [])
+    await site.wait_for_settings("acc0")
+    await old.put_back()
+    await site.wait_for_settings("acc0")
+    await site.send([], events[200:])
+    await site.wait_for(lambda applied: applied == len(events))
+    assert "reading settings again" in site.told()
+    assert await site.stop(worker) == [0]
+
+
+async def test_settings_and_events_that_redis_forgot_are_read_again_in_that_order(site: Site) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    await site.send([], [])
+    worker = site.start_worker()
+    other = [line.replace(b'"effective_channels"', b'"unknown_field"') for line in accounts]
+    await site.send(other, [])
+    await site.wait_for_settings("acc0")
+    old = await Copy(site).take()
+    await site.send(accounts, [])
+    await wait_for_position(site, len(accounts) * 2)
+    await site.send([], events)
+    await site.wait_for(lambda applied: applied == len(events))
+    right = await site.counters()
+    assert right == folded(accounts, events)
+    await old.put_back()
+    await site.wait_for(lambda applied: applied == len(events))
+    assert await site.counters() == right
+    assert await site.stop(worker) == [0]
+
+
+async def wait_for_position(site: Site, position: int) -> None:
+    """Wait until so many settings are taken over."""
+    async with asyncio.timeout(30):
+        while int(await site.client.hget(site.keys.settings_log, "position:0") or 0) < position:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_the_backup_recipe_brings_back_a_past_that_is_caught_up_exactly(
+    kafka: KafkaAddress, namespace: str, tmp_path: Path
+) -> None:
+    """docs/operating.md: an RDB copy, restored while nothing runs. Redis reads no RDB file while `appendonly` is on."""
+    accounts, events = golden()
+    folder = tmp_path / "redis"
+    server = Redis(folder)
+    server.start()
+    site = Site(kafka.bootstrap, server.url, namespace, tmp_path)
+    try:
+        await site.create_topics()
+        await site.send(accounts, events[:400])
+        worker = site.start_worker()
+        await site.wait_for(lambda applied: applied == 400)
+        await site.client.save()
+        copy = shutil.copy(folder / "dump.rdb", tmp_path / "copy.rdb")
+        await site.send([], events[400:])
+        await site.wait_for(lambda applied: applied == len(events))
+        assert await site.stop(worker) == [0]
+        await asyncio.to_thread(server.stop)
+
+        shutil.rmtree(folder / "appendonlydir")
+        shutil.copy(copy, folder / "dump.rdb")
+        restored = Process(
+            "redis",
+            [redis_command(), "--port", str(server.port), "--dir", str(folder), "--appendonly", "no", "--save", ""],
+            log_path=tmp_path / "restored.log",
+        )
+        restored.start()
+        while not server.answers():  # noqa: ASYNC110 - a server's state
+            await asyncio.sleep(0.1)
+        await site.client.connection_pool.disconnect()
+        await site.client.config_set("appendonly", "yes")
+        while (await site.client.info("persistence"))["aof_rewrite_in_progress"]:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.1)
+        await asyncio.to_thread(restored.stop)
+        await asyncio.to_thread(server.start)
+
+        await site.client.connection_pool.disconnect()
+        assert await site.applied() == 400
+        worker = site.start_worker()
+        await site.wait_for(lambda applied: applied == len(events))
+        assert await site.counters() == folded(accounts, events)
+        assert await site.stop(worker) == [0]
+    finally:
+        await site.close()
+        await asyncio.to_thread(server.stop)
+
+
+# --- Kafka changes --------------------------------------------------------------------------------------------------
+
+
+async def admin(site: Site) -> AIOKafkaAdminClient:
+    client = AIOKafkaAdminClient(**site.config.kafka_options())
+    await client.start()
+    return client
+
+
+async def test_records_dropped_before_they_were_read_leave_a_mark_in_every_report_to_come(site: Site) -> None:
+    accounts, events = golden()
+    topics = site.config.topics
+    await site.create_topics()
+    await site.send(accounts, events[:200])
+    worker = site.start_worker()
+    await site.wait_for(lambda applied: applied == 200)
+    assert await site.stop(worker) == [0]
+    await site.send([], events[200:])
+    client = await admin(site)
+    position = int(await site.client.hget(site.keys.shard(1).ledger, "conversations"))
+    dropped = position + 3
+    partition = TopicPartition(topics.conversations, 1)
+    await client.delete_records({partition: RecordsToDelete(before_offset=dropped)})
+    await client.close()
+    assert await site.ended(site.start_worker()) == 1
+    assert f"{topics.conversations} partition 1 offsets {position} to {dropped - 1}" in site.told()
+    assert await site.applied() == 200
+    worker = site.start_worker("--accept-gap")
+    await site.wait_for(lambda applied: applied == len(events))
+    assert await site.stop(worker) == [0]
+    # For good: also when a worker without that word has gone on.
+    worker = site.start_worker()
+    await site.send([], [_later(events[-1])])
+    await site.wait_for(lambda applied: applied == len(events) + 1)
+    ends_reader = LogEnds(site.config)
+    published = await Snapshotter(site.client, site.config, ends_reader).publish(all_accounts=True)
+    await ends_reader.close()
+    assert len(published) == 3
+    assert not any(done.manifest.complete for done in published)
+    assert await site.stop(worker) == [0]
+
+
+def _later(line: bytes) -> bytes:
+    """The same event under another id."""
+    event = decode_event(line)
+    return line.replace(event.id.encode(), event.id.encode() + b"-again")
+
+
+async def test_partitions_that_are_added_stop_a_running_worker_and_one_that_starts(site: Site) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    await site.send(accounts, events)
+    worker = site.start_worker()
+    await site.wait_for(lambda applied: applied == len(events))
+    client = await admin(site)
+    topics = site.config.topics
+    await client.create_partitions({topics.contacts: NewPartitions(6), topics.conversations: NewPartitions(6)})
+    await client.close()
+    assert await site.stop(worker) == [0]
+    assert await site.ended(site.start_worker()) == 1
+    assert "was made for 4 partitions, the event topics now have 6" in site.told()
+    assert await site.counters() == folded(accounts, events)
+
+
+async def test_aborted_transactions_count_for_nothing_and_hold_nothing_up(site: Site) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    await site.send(accounts, [])
+    worker = site.start_worker(BATCH_EVENTS="7")
+    producer = AIOKafkaProducer(**site.config.kafka_options(), transactional_id=site.config.namespace)
+    await producer.start()
+    partition_of: dict[str, int] = {}
+    for place in range(0, len(events), 25):
+        await producer.begin_transaction()
+        for line in events[place : place + 25]:
+            await _send_event(producer, site, line, partition_of)
+        await producer.commit_transaction()
+        await producer.begin_transaction()
+        for line in events[place : place + 10]:
+            await _send_event(producer, site, _later(line), partition_of)
+        await producer.flush()
+        await producer.abort_transaction()
+    await producer.stop()
+    expected = folded(accounts, events)
+    async with asyncio.timeout(60):
+        while await site.counters() != expected:  # noqa: ASYNC110 - it is in Redis
+            await asyncio.sleep(0.3)
+    ends = LogEnds(site.config)
+    published = await Snapshotter(site.client, site.config, ends).publish(all_accounts=True)
+    await ends.close()
+    assert all(done.manifest.complete for done in published)  # the end of the log is reached, marks and all
+    assert await site.stop(worker) == [0]
+
+
+async def _send_event(producer: AIOKafkaProducer, site: Site, line: bytes, partition_of: dict[str, int]) -> None:
+    event = decode_event(line)
+    topics = site.config.topics
+    partition = partition_of.setdefault(event.contact_id, len(partition_of) % site.partitions)
+    topic = topics.contacts if event.topic == "contacts" else topics.conversations
+    await producer.send(topic, line, key=event.contact_id.encode(), partition=partition)
+
+
+# --- Redis refuses --------------------------------------------------------------------------------------------------
+
+
+async def test_a_commit_that_fails_half_way_is_never_taken_for_one_that_did_not_run(site: Site) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    await site.send(accounts, events)
+    user = site.config.namespace
+    # ZADD comes after the states and the counters have been written.
+    await site.client.acl_setuser(
+        user, enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], commands=["+@all", "-zadd"]
+    )
+    url = str(site.config.redis_url).replace("redis://", f"redis://{user}:secret@")
+    try:
+        assert await site.ended(site.start_worker(REDIS_URL=Secret(url))) == 1
+        assert "the commit script failed" in site.told()
+        # With the right to do everything again, what is half written is still refused.
+        assert await site.ended(site.start_worker()) == 1
+        assert "left half a batch written" in site.told()
+        assert "restore Redis from a copy, or rebuild" in site.told()
+    finally:
+        await site.client.acl_deluser(user)
+
+
+# --- back-pressure --------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_without_redis_holds_no_more_of_a_backlog_than_its_limits_say(
+    kafka: KafkaAddress, namespace: str, tmp_path: Path
+) -> None:
+    accounts, _ = golden()
+    with Redis(tmp_path / "redis") as server:
+        site = Site(kafka.bootstrap, server.url, namespace, tmp_path)
+        try:
+            await site.create_topics()
+            await site.send(accounts, [])
+            worker = site.start_worker(REDIS_TIMEOUT_SECONDS="2")
+            await site.wait_for_settings("acc0")
+            before = rss_kilobytes(worker.pid)
+            server.pause()
+            await _fill(site, 200_000)
+            at_once = cpu_seconds(worker.pid)
+            began = time.monotonic()
+            highest = 0
+            while time.monotonic() - began < 8:
+                highest = max(highest, rss_kilobytes(worker.pid))
+                await asyncio.sleep(0.2)
+            busy = (cpu_seconds(worker.pid) - at_once) / 8
+            server.resume()
+            assert highest - before < 100_000  # of more than 200 MB that wait
+            assert busy < 0.5
+            await site.wait_for(lambda applied: applied > 20_000, 60)
+            worker.kill()
+        finally:
+            await site.close()
+
+
+async def _fill(site: Site, count: int) -> None:
+    producer = AIOKafkaProducer(**site.config.kafka_options(), linger_ms=20, max_batch_size=1 << 18)
+    await producer.start()
+    template = (
+        '{"id": "%d", "type": "message.received", "account_id": "acc0", "contact_id": "c%d", '
+        '"occurred_at": "2026-03-03T10:00:00Z", "conversation_id": "v", "channel": "sms", "padding": "'
+        + "x" * 900
+        + '"}'
+    )
+    for number in range(count):
+        key = number % 1000
+        value = (template % (number, key)).encode()
+        await producer.send(site.config.topics.conversations, value, key=b"c%d" % key, partition=key % site.partitions)
+    await producer.stop()
+
+
+def rss_kilobytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
