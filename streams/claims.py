@@ -1,6 +1,6 @@
 """Claiming a shard: become its writer, and see whether Kafka still has what its ledger expects."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -24,8 +24,11 @@ class Claims:
         self._consumer = consumer
         self._ledger_of = ledger_of
 
-    async def claim(self, feed: ShardFeed) -> None:
-        """Give the feed a session. Raises `Unavailable`, `ShardStopped`, `SessionLost`, `Fatal`."""
+    async def claim(self, feed: ShardFeed, ready: Callable[[ShardFeed], Awaitable[None]] | None = None) -> None:
+        """Give the feed a session, once `ready` returns. Raises `Unavailable`, `ShardStopped`, `SessionLost`, `Fatal`.
+
+        `ready` is awaited when the ledger is found: in an emptied Redis nothing is to be made ready.
+        """
         ledger = self._ledger_of(feed.shard)
         claim = await ledger.claim()
         if claim is None:
@@ -51,6 +54,8 @@ class Claims:
                 gaps.append(_gap(partition, position, begin))
         if gaps:
             await self._accept(session, claim.gap, gaps, begins)
+        if ready is not None:
+            await ready(feed)
         if not feed.released:
             feed.offer(session, claim.checks, begins, ends)
 

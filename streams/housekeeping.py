@@ -1,6 +1,7 @@
 """What a worker does beside folding, every few seconds: look whether it is still right, and say how it does."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from time import monotonic
@@ -64,6 +65,8 @@ class Housekeeping(Service):
         """One round."""
         feeds = list(self._intake.ownership.shards.values())
         await asyncio.gather(*(self._verify(feed) for feed in feeds))
+        with contextlib.suppress(Unavailable):  # the shards have said so
+            await self._intake.ownership.verify_settings()
         await self._intake.commit_offsets()
         await self._measure(feeds)
         await self._watch(feeds)

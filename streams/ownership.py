@@ -6,7 +6,7 @@ ends up in `failed`, which decides by its kind.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -54,8 +54,6 @@ class Ownership:
         self._claims = claims
         self._rules = rules
         self._metrics = metrics
-        self._settings_read = asyncio.Event()
-        self._settings_goal: dict[int, int] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- the group's word --------------------------------------------------------------------------------------------
@@ -75,7 +73,6 @@ class Ownership:
         for partition in settings:
             opened = self.settings[partition] = SettingsFeed(TopicPartition(self._topics.accounts, partition))
             self._start(self._open_settings(opened))
-        self._start(self._await_settings())
 
     def released(self) -> None:
         """The group takes everything away; what comes back is claimed anew. Does not wait."""
@@ -137,11 +134,10 @@ class Ownership:
     # --- claims ------------------------------------------------------------------------------------------------------
 
     async def _claim(self, feed: ShardFeed) -> None:
-        await self._settings_read.wait()
         while not (feed.released or feed.stopped):
             await asyncio.sleep(_backoff(feed.failures))
             try:
-                await self._claims.claim(feed)
+                await self._claims.claim(feed, self._await_settings)
             except (SessionLost, Unavailable) as error:
                 feed.failures += 1
                 logger.warning("claiming shard %d: %s", feed.shard, error)
@@ -171,23 +167,41 @@ class Ownership:
                 self.wake.set()
                 return
 
-    async def _await_settings(self) -> None:
-        """Wait until all settings sent before this worker started are in Redis, whoever puts them there."""
-        failures = 0
-        while not self._settings_read.is_set():
-            try:
-                if self._settings_goal is None:
-                    self._settings_goal = await self._settings_ends()
-                positions = await self._rules.positions(self._settings_goal)
-            except (Unavailable, KafkaError) as error:
-                failures += 1
-                logger.warning("waiting for settings: %s", error)
-            else:
-                failures = 0
-                if all(positions[partition] >= end for partition, end in self._settings_goal.items()):
-                    self._settings_read.set()
-                    return
-            await asyncio.sleep(0.1 + _backoff(failures))
+    async def _await_settings(self, feed: ShardFeed) -> None:
+        """Wait until all settings sent before this claim are in Redis, whoever puts them there.
+
+        At a start they may never have been read; later, Redis may have gone back to before some of them. Raises
+        `Unavailable`.
+        """
+        try:
+            ends = await self._settings_ends()
+        except KafkaError as error:
+            raise Unavailable(f"settings: Kafka: {error!r}") from error
+        while not feed.released:
+            positions = await self._rules.positions(ends)
+            if all(positions[partition] >= end for partition, end in ends.items()):
+                return
+            self._compare_settings(positions)
+            await asyncio.sleep(SETTINGS_POLL_SECONDS)
+
+    async def verify_settings(self) -> None:
+        """Read settings again that Redis has forgotten; with no shard at work, a roll-back is noticed only here.
+
+        Raises `Unavailable`. Nothing is written to a Redis that was emptied: the claims will say what is the matter.
+        """
+        if self.settings and await self._rules.has_namespace():
+            self._compare_settings(await self._rules.positions(self.settings))
+
+    def _compare_settings(self, positions: Mapping[int, int]) -> None:
+        for partition, feed in list(self.settings.items()):
+            if feed.open and not feed.in_flight and positions.get(partition, feed.start or 0) < (feed.start or 0):
+                logger.info(
+                    "accounts partition %d: Redis is at %d, not at %s any more; reading settings again",
+                    partition,
+                    positions[partition],
+                    feed.start,
+                )
+                self.drop_settings(feed)
 
     async def until_settings_are_read(self) -> None:
         """Wait until the settings sent before now are in Redis, for some seconds at most; never raises."""

@@ -42,6 +42,10 @@ class RulesStore:
         self._version: bytes | None = None
         self._books: OrderedDict[str, _Held] = OrderedDict()
 
+    async def has_namespace(self) -> bool:
+        """Whether Redis knows the namespace at all. Raises `Unavailable`."""
+        return bool(await self._ask(self._client.exists(self._keys.meta)))
+
     async def position(self, partition: int) -> int | None:
         """Up to where a partition of the accounts topic is taken over. Raises `Unavailable`."""
         found = await self._ask(self._client.hget(self._keys.settings_log, _position_field(partition)))
