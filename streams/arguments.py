@@ -18,6 +18,7 @@ To look at it:  report (from Redis), replay (from files, no servers needed), exp
                 business-time (the working-hours clock)
 To feed it:     ingest (events over HTTP, Chatwoot's webhooks), import (exports as CSV or JSONL)
 To set it up:   topics, check, simulate
+To mend it:     dead-letters (records that were set aside), rebuild (everything again, from the topics), namespace
 """
 EPILOG = """\
 Settings come from the environment (MEDIANA_…) or from a TOML file named by MEDIANA_CONFIG; docs/settings.md lists them.
@@ -66,6 +67,25 @@ BUSINESS_TIME = """\
 Reads cases from stdin, one JSON object per line: {"timezone", "schedule", "holidays", "start", "end"}, where schedule
 is weekly hours such as {"mon": [["09:00", "13:00"], ["14:00", "18:00"]]}. Prints one line each: {"seconds": N}, the
 seconds between start and end that lie inside working hours.
+"""
+DEAD_LETTERS = """\
+list: prints what could not be used and was set aside, one record a line: reason, where it was, when it was sent, its
+size and what is wrong with it. What it holds is shown only with --payload.
+
+replay: sends such records again, as they are or repaired (--file), after the checks that a worker makes: to the topic
+of the event's type, keyed by its contact. An event counts once, however often it is sent. What would be refused again
+is left out and listed; exit status 1 then. Those that came too late are never sent again: they are in their topic, and
+only a rebuild with a longer MEDIANA_LATENESS_SECONDS includes them.
+"""
+REBUILD = """\
+Computes everything in Redis again from the topics, into a new namespace beside the present one, which goes on
+untouched: runs workers until they are up with the log, publishes, compares the reports of both namespaces, and prints
+what differs as JSON. Interrupted, the same command goes on where it was. Which namespace is used is a setting,
+MEDIANA_NAMESPACE.
+"""
+NAMESPACE = """\
+drop: deletes everything that a namespace keeps in Redis, little by little. Not the one in use (MEDIANA_NAMESPACE), and
+none that workers are working on.
 """
 CHECK = """\
 Checks the settings and the servers they name, changes nothing, and says what to do about each failure. Exit status 1 if
@@ -179,6 +199,43 @@ def build_parser(filter_values: str | int = "+") -> argparse.ArgumentParser:
         help="create those that are missing; print what there is; or see whether they fit (status 1 if not)",
     )
 
+    letters = command("dead-letters", "list records that were set aside, or send them again", DEAD_LETTERS)
+    letters.add_argument("action", choices=["list", "replay"], help="print them; or send them again")
+    letters.add_argument("--reason", metavar="REASON", help="only those of this reason, e.g. malformed")
+    letters.add_argument(
+        "--offset",
+        metavar="N",
+        action="append",
+        default=[],
+        help="only the record at this offset, or TOPIC/PARTITION/OFFSET as listed; may be repeated",
+    )
+    letters.add_argument("--limit", metavar="N", type=_count, help="list: only the newest so many")
+    letters.add_argument("--json", action="store_true", help="list: a JSON object per line instead of text")
+    letters.add_argument("--payload", action="store_true", help="list: what the records hold, too")
+    letters.add_argument(
+        "--file",
+        metavar="REPAIRED.jsonl",
+        type=Path,
+        help="replay: send these, one event or one mended line of 'list --json --payload' per line",
+    )
+    letters.add_argument("--dry-run", action="store_true", help="replay: only say what would be sent")
+
+    rebuild = command("rebuild", "everything again from the topics, into a new namespace", REBUILD)
+    rebuild.add_argument("--into", metavar="NAMESPACE", required=True, help="the new namespace")
+    rebuild.add_argument(
+        "--workers", metavar="N", type=_count, default=1, help="how many at once (default: %(default)s)"
+    )
+    rebuild.add_argument(
+        "--accept-gap",
+        action="store_true",
+        help="rebuild although Kafka no longer has the beginning of the log; the reports say so for good",
+    )
+
+    namespace = command("namespace", "delete what a namespace keeps in Redis", NAMESPACE)
+    namespace.add_argument("action", choices=["drop"], help="delete all its keys")
+    namespace.add_argument("name", metavar="NAME", help="the namespace")
+    namespace.add_argument("--yes", action="store_true", help="really; without it the keys are only counted")
+
     check = command("check", "settings and connections, with what to do about each failure", CHECK)
     check.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     return parser
@@ -192,12 +249,27 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         # `replay --origin X EVENTS.jsonl`: the filter took the file for a second value. One value each, then.
         parser = build_parser(filter_values=1)
         arguments = parser.parse_args(argv)
+    if arguments.command == "dead-letters":
+        _check_dead_letters(parser, arguments)
+    if arguments.command == "rebuild" and arguments.workers == 0:
+        parser.error("--workers 0: a rebuild needs at least one")
     start, end = getattr(arguments, "start", None), getattr(arguments, "end", None)
     if (start is None) != (end is None):
         parser.error("--from and --to go together")
     if start is not None and end is not None and start > end:
         parser.error(f"--from {start} is after --to {end}")
     return arguments
+
+
+def _check_dead_letters(parser: _Parser, arguments: argparse.Namespace) -> None:
+    of_list = {"--limit": arguments.limit is not None, "--json": arguments.json, "--payload": arguments.payload}
+    of_replay = {"--file": arguments.file is not None, "--dry-run": arguments.dry_run}
+    action, foreign = arguments.action, of_replay if arguments.action == "list" else of_list
+    for option, given in foreign.items():
+        if given:
+            parser.error(f"'dead-letters {action}' takes no {option}")
+    if arguments.file is not None and (arguments.reason is not None or arguments.offset):
+        parser.error("--file says what to send; --reason and --offset choose among the dead letters")
 
 
 def _parser(make: Callable[..., _Parser], **options: object) -> _Parser:

@@ -172,6 +172,32 @@ def _topics(arguments: Namespace) -> int:
     return topics.run(_config(), arguments.action)
 
 
+def _dead_letters(arguments: Namespace) -> int:
+    from streams import letters, redelivery
+
+    _quiet_clients()
+    selection = letters.Selection(arguments.reason, frozenset(arguments.offset))
+    if arguments.action == "list":
+        return letters.run(_config(), selection, arguments.limit, json=arguments.json, payload=arguments.payload)
+    plan = redelivery.Plan(selection=selection, file=arguments.file, dry_run=arguments.dry_run)
+    return redelivery.run(_config(), plan)
+
+
+def _rebuild(arguments: Namespace) -> int:
+    from streams import rebuilding
+
+    _quiet_clients()
+    plan = rebuilding.Plan(into=arguments.into, workers=arguments.workers, accept_gap=arguments.accept_gap)
+    return rebuilding.run(_config(), plan, os.environ)
+
+
+def _namespace(arguments: Namespace) -> int:
+    from streams import namespaces
+
+    _quiet_clients()
+    return namespaces.run(_config(), arguments.name, confirmed=arguments.yes)
+
+
 def _check(arguments: Namespace) -> int:
     from streams import check
     from streams.config import ConfigError
@@ -194,6 +220,9 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "business-time": _business_time,
     "simulate": _simulate,
     "topics": _topics,
+    "dead-letters": _dead_letters,
+    "rebuild": _rebuild,
+    "namespace": _namespace,
     "check": _check,
 }
 

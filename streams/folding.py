@@ -17,7 +17,7 @@ from streams.keys import contact_key
 TopicRecord = tuple[int, ConsumerRecord]
 """A record and its topic's place in `EVENT_TOPICS`."""
 
-_TOO_LATE = "the event is further behind its contact's newest event than the lateness window; a rebuild includes it"
+_TOO_LATE = "the event is further behind its contact's newest event than the lateness window"
 
 
 class Decoded(NamedTuple):

@@ -266,7 +266,7 @@ def completeness(states: list[ShardState], log: LogCut) -> tuple[int, list[str]]
             lag += sum((log.ends or {}).get(state.shard, (0, 0)))
             continue
         if state.gap:
-            reasons.append(f"shard {state.shard} began after a gap in the log that was accepted")
+            reasons.append(f"shard {state.shard} lacks records that Kafka lost before they were read: {state.gap}")
         if log.ends is not None and state.shard in log.ends:
             contacts_end, conversations_end = log.ends[state.shard]
             behind = max(0, contacts_end - (state.contacts or 0)) + max(

@@ -27,7 +27,8 @@ class ShardState(Struct, frozen=True):
     contacts: int | None = None
     conversations: int | None = None
     busy: bool = False
-    gap: bool = False
+    gap: str = ""
+    """The records that were lost before they were read, where a person accepted that."""
 
     @property
     def present(self) -> bool:
@@ -66,7 +67,7 @@ def _state(shard: int, values: list[bytes | None]) -> ShardState:
         contacts=None if contacts is None else int(contacts),
         conversations=None if conversations is None else int(conversations),
         busy=bool(busy),
-        gap=bool(gap),
+        gap=(gap or b"").decode(),
     )
 
 

@@ -123,12 +123,27 @@ async def redis_killed(stage: Stage, dice: Random) -> bool:
     return await _claiming(stage, before)
 
 
-async def redis_restored(stage: Stage, dice: Random) -> bool:
+async def redis_restored(stage: Stage, dice: Random, *, oldest: bool = False) -> bool:
     """Killed, and started from an older copy while workers run."""
     before = stage.told(CLAIMS)
     await asyncio.to_thread(stage.primary.kill)
-    await stage.restore(dice.choice(stage.copies))
+    await stage.restore(stage.copies[0] if oldest else dice.choice(stage.copies))
     return await _claiming(stage, before)
+
+
+async def broker_away_in_a_backlog(stage: Stage, dice: Random) -> bool:
+    """The oldest copy is put back, and while the log since is read again, nothing comes from the broker."""
+    for worker in stage.workers:
+        worker.redis.delay_seconds = 0.05  # so that the backlog lasts
+    acted = await redis_restored(stage, dice, oldest=True)
+    await asyncio.sleep(dice.uniform(0, 2))
+    stage.kafka_door.freeze()
+    # Longer than a topic waits for the other one, and sometimes than the group waits for a member.
+    await asyncio.sleep(dice.uniform(6, 9))
+    stage.kafka_door.thaw()
+    for worker in stage.workers:
+        worker.redis.delay_seconds = 0.0
+    return acted
 
 
 async def redis_rolled_back(stage: Stage, dice: Random) -> bool:
@@ -299,6 +314,6 @@ FAULTS: dict[str, Fault] = {
         *(commit_of_a_zombie, commit_cut, commit_late),
         *(redis_killed, redis_restored, redis_rolled_back, replica_promoted),
         *(redis_slow, redis_frozen, redis_full, redis_without_replicas),
-        *(broker_killed, broker_frozen, broker_cut_off),
+        *(broker_killed, broker_frozen, broker_cut_off, broker_away_in_a_backlog),
     )
 }

@@ -7,6 +7,7 @@ proxies, so that a fault between the program and its servers never disturbs the 
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import sys
 import time
@@ -24,8 +25,9 @@ from aiokafka.errors import KafkaError
 from streams.config import Config, Secret
 from streams.kafka import TopicPartition
 from streams.keys import NamespaceKeys
+from streams.local.errors import LocalStackError
 from streams.local.kafka import Kafka
-from streams.local.ports import LOOPBACK, free_port
+from streams.local.ports import LOOPBACK, require_free
 from streams.local.process import Process
 from streams.local.redis import Redis
 from streams.log_ends import LogEnds
@@ -42,6 +44,22 @@ REDIS_TIMEOUT_SECONDS = 3.0
 PATIENCE_SECONDS = 90.0
 """How long everything may take to be applied once the servers are back."""
 POLL_SECONDS = 0.1
+
+
+def lasting_ports(count: int) -> list[int]:
+    """Ports that stay free while their server is down.
+
+    They are below those that a system gives to outgoing connections. Among these, a client that tries to reach a server
+    which is down may be given that server's own port, is then connected to itself, and keeps the server from starting.
+    """
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 200):
+        with contextlib.suppress(LocalStackError):
+            require_free(port, "the campaign", "")
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 class Stall(RuntimeError):
@@ -65,12 +83,9 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        proxied = free_port()
-        self.kafka_door = Proxy(proxied)
-        self._kafka_door_port = free_port()
-        self.kafka_door.port = self._kafka_door_port
+        port, controller_port, proxied, self._kafka_door_port, redis_a, redis_b = lasting_ports(6)
+        self.kafka_door = Proxy(proxied, self._kafka_door_port)
         names = {"PLAINTEXT": "PLAINTEXT", "PROXIED": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
-        port, controller_port = free_port(), free_port()
         self.kafka = Kafka(
             folder / "kafka",
             port=port,
@@ -83,8 +98,8 @@ class Stage:
                 "inter.broker.listener.name": "PLAINTEXT",
             },
         )
-        self.primary = Redis(folder / "redis-a")
-        self.replica = Redis(folder / "redis-b")
+        self.primary = Redis(folder / "redis-a", port=redis_a)
+        self.replica = Redis(folder / "redis-b", port=redis_b)
         self.redis_door = Proxy(self.primary.port)
         """The way of the campaign itself and of the snapshotter; it only follows the primary."""
         self.workers: list[Worker] = []

@@ -7,8 +7,9 @@ import pytest
 
 from tests.chaos.campaign import Campaign, Result
 from tests.chaos.stage import Stage
-from tests.chaos.traffic import DAY_MS, Send, Traffic
+from tests.chaos.traffic import DAY_MS, SPAN_MS, SPREAD_MS, Send, Traffic
 from tests.oracle.arrival import split
+from tests.oracle.instants import instant_us
 
 ROUNDS = (
     ("commit_of_a_zombie",),
@@ -93,6 +94,14 @@ def test_the_same_events_are_accepted_however_the_topics_interleave(seed: int) -
     )
     assert len(as_sent.too_late) > 5
     assert len(as_sent.repeats) > 100
+
+
+def test_no_event_happens_after_its_round() -> None:
+    traffic = Traffic(3, 1_780_000_000_000)
+    for _ in range(10):
+        end_ms = traffic.begin_ms + SPREAD_MS + SPAN_MS
+        events = [send.event for send in traffic.round(400) if send.event is not None]
+        assert max(instant_us(event["occurred_at"]) for event in events) < end_ms * 1_000
 
 
 def test_the_same_seed_gives_the_same_traffic() -> None:

@@ -157,7 +157,7 @@ class Traffic:
             gap_ms, person.now_ms = begin_ms - person.now_ms, begin_ms
             person.steps.append(replace(step(self._choices), gap_ms=gap_ms, snap=None))
         elif self._choices.chance(90):
-            person.steps.append(step(self._choices, creation=True))
+            person.steps.append(replace(step(self._choices, creation=True), snap=None))
         for _ in range(self._random.randint(1, MOST_STEPS - 1)):
             taken = step(self._choices)
             taken = replace(taken, gap_ms=taken.gap_ms % (SPAN_MS // MOST_STEPS), snap=None)
