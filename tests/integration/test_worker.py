@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -73,6 +74,55 @@ async def test_bad_records_are_set_aside_and_the_others_folded(site: Site) -> No
         (b".conversations/1", b"malformed", b'{"id": "1", "type": "message.sent"'),
     ]
     assert await site.stop(worker) == [0]
+
+
+async def test_fuzzed_records_are_all_set_aside_and_stop_nothing(site: Site) -> None:
+    accounts, events = golden()
+    random = Random(5)
+    bad = [*nasty_values(), *(mutilated(random.choice(events), random) for _ in range(300))]
+    await site.create_topics()
+    await site.send(accounts, events[:300])
+    for number, value in enumerate(bad):
+        topic = site.config.topics.contacts if number % 2 else site.config.topics.conversations
+        await site.send_raw(topic, number % site.partitions, b"nobody", value)
+    await site.send([], events[300:])
+    worker = site.start_worker(DEAD_LETTER_RATIO="1", DEAD_LETTER_RUN="0")
+    await site.wait_for(lambda applied: applied == len(events) + len(bad))
+    assert await site.counters() == folded(accounts, events)
+    assert len({letter.key for letter in await site.dead_letters()}) == len(bad)
+    assert await site.stop(worker) == [0]
+
+
+def nasty_values() -> list[bytes]:
+    """Values that have broken decoders before."""
+    event = '{"id": "e", "type": "contact.deleted", "account_id": "acc0", "contact_id": "nobody", "occurred_at": %s}'
+    return [
+        b"",
+        b"\x00" * 100,
+        b"\xff\xfe\x00",
+        b"[" * 200_000,
+        b'{"type": "contact.deleted", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"id": "%s"}' % (b"x" * 900_000),
+        (event % '"2026-03-01T00:00:00Z", "id": "\\ud800"').encode(),
+        (event % '"0001-01-01T00:00:00Z"').encode(),
+        (event % '"9999-12-31T23:59:59Z"').encode(),
+        (event % '"2026-03-01T00:00:00"').encode(),
+        (event % "1e308").encode(),
+        (event % '"2026-03-01T00:00:00Z", "sequence": 1e999').encode(),
+        (event % ('"2026-03-01T00:00:00Z", "sequence": ' + "9" * 4000)).encode(),
+        (event % ('"2026-03-01T00:00:00Z", "account_id": "' + "a" * 100_000 + '"')).encode(),
+    ]
+
+
+def mutilated(line: bytes, random: Random) -> bytes:
+    """An event cut short or with bytes changed, and in any case under a key that is not its own."""
+    if random.random() < 0.5:
+        return line[: random.randrange(1, len(line) - 1)]
+    damaged = bytearray(line)
+    for _ in range(random.randrange(1, 5)):
+        damaged[random.randrange(len(damaged))] = random.choice(b'\x00\xff"{}[]:,0a')
+    # A type that becomes unknown would be skipped, not set aside.
+    return bytes(damaged).replace(b'"type"', b'"typo"')
 
 
 async def test_a_worker_with_nothing_but_bad_records_stops_instead_of_diverting_them(site: Site) -> None:

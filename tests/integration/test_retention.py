@@ -1,0 +1,88 @@
+"""Days past the retention horizon, on a real Redis: they go, by the shard's writer, and nothing brings them back."""
+
+from collections.abc import AsyncIterator
+from datetime import date
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis.asyncio
+from prometheus_client import CollectorRegistry
+
+from aggregates.counters import Deltas
+from streams.absolute import stored_values
+from streams.feed import ShardFeed
+from streams.kafka import TopicPartition
+from streams.keys import NamespaceKeys
+from streams.ledger import Changes, DayWrite, Positions, RedisLedger
+from streams.metrics import WorkerMetrics
+from streams.retention import Retention
+from streams.session import Session
+from tests.integration.conftest import RedisAddress
+
+TODAY = date(2026, 11, 22)
+KEPT_DAYS = 30
+HORIZON = TODAY.toordinal() - KEPT_DAYS
+OLD, LAST_KEPT, RECENT = HORIZON - 1, HORIZON, TODAY.toordinal()
+
+
+@pytest.fixture
+async def client(redis_server: RedisAddress) -> AsyncIterator[Any]:
+    made = redis.asyncio.Redis.from_url(redis_server.url)
+    yield made
+    await made.aclose()
+
+
+async def opened(client: Any, namespace: str) -> tuple[RedisLedger, ShardFeed, Session]:
+    ledger = RedisLedger(client, NamespaceKeys(namespace).shard(0), 0)
+    await ledger.create(Positions(0, 0))
+    claim = await ledger.claim()
+    assert claim is not None
+    session = Session(0, ledger, claim, 10, 10)
+    feed = ShardFeed(0, (TopicPartition("t", 0), TopicPartition("u", 0)), 10, 1000)
+    feed.session = session
+    return ledger, feed, session
+
+
+def retention(client: Any, feed: ShardFeed) -> Retention:
+    ownership: Any = SimpleNamespace(shards={0: feed}, failed=lambda _, error: pytest.fail(str(error)))
+    return Retention(ownership, client, WorkerMetrics(CollectorRegistry()), KEPT_DAYS, lambda: TODAY)
+
+
+async def test_days_before_the_horizon_go_and_the_others_stay(client: Any, namespace: str) -> None:
+    ledger, feed, session = await opened(client, namespace)
+    days = [DayWrite(day, account, [b"f", b"1"]) for day in (OLD, LAST_KEPT, RECENT) for account in ("acme", "b:c")]
+    await session.commit(Positions(5, 7), Changes(days=days))
+    await retention(client, feed).sweep(feed)
+    left = {day: await client.exists(ledger.keys.day(day, "b:c")) for day in (OLD, LAST_KEPT, RECENT)}
+    assert left == {OLD: 0, LAST_KEPT: 1, RECENT: 1}
+    changed = {member for member, _ in await client.zrange(ledger.keys.changed, 0, -1, withscores=True)}
+    assert changed == {b"%d:%s" % (day, account) for day in (LAST_KEPT, RECENT) for account in (b"acme", b"b:c")}
+    assert session.positions == Positions(5, 7)
+
+
+async def test_a_correction_of_a_forgotten_day_changes_nothing_now_or_after_another_claim(
+    client: Any, namespace: str
+) -> None:
+    ledger, feed, session = await opened(client, namespace)
+    await session.commit(Positions(1, 1), Changes(days=[DayWrite(OLD, "acme", [b"f", b"1"])]))
+    await retention(client, feed).sweep(feed)
+    correction = Deltas()
+    correction.count(OLD, ("n", "Web", None, "whatsapp", 0), -1)
+    correction.count(RECENT, ("n", "Web", None, "whatsapp", 0), 1)
+    assert set(await stored_values(session, {"acme": correction})) == {(RECENT, "acme")}
+    claim = await ledger.claim()
+    assert claim is not None
+    assert claim.horizon == HORIZON
+    assert set(await stored_values(Session(0, ledger, claim, 10, 10), {"acme": correction})) == {(RECENT, "acme")}
+
+
+async def test_a_worker_that_was_replaced_forgets_nothing(client: Any, namespace: str) -> None:
+    ledger, feed, session = await opened(client, namespace)
+    await session.commit(Positions(1, 1), Changes(days=[DayWrite(OLD, "acme", [b"f", b"1"])]))
+    await ledger.claim()  # another worker
+    refused: list[Exception] = []
+    ownership: Any = SimpleNamespace(shards={0: feed}, failed=lambda _, error: refused.append(error))
+    await Retention(ownership, client, WorkerMetrics(CollectorRegistry()), KEPT_DAYS, lambda: TODAY).sweep(feed)
+    assert len(refused) == 1
+    assert await client.exists(ledger.keys.day(OLD, "acme"))
