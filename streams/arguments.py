@@ -17,7 +17,7 @@ To run it:      worker (events to counters), snapshot --watch (counters to repor
 To look at it:  report (from Redis), replay (from files, no servers needed), explain (why a number is what it is),
                 business-time (the working-hours clock)
 To feed it:     ingest (events over HTTP, Chatwoot's webhooks), import (exports as CSV or JSONL)
-To set it up:   topics, check, simulate
+To set it up:   topics, check, simulate, token (who may read the page and its API)
 To mend it:     dead-letters (records that were set aside), rebuild (everything again, from the topics), namespace
 """
 EPILOG = """\
@@ -86,6 +86,11 @@ MEDIANA_NAMESPACE.
 NAMESPACE = """\
 drop: deletes everything that a namespace keeps in Redis, little by little. Not the one in use (MEDIANA_NAMESPACE), and
 none that workers are working on.
+"""
+TOKEN = """\
+create: makes a token that opens one account, adds its digest to the tokens file, and prints the token as JSON: once, it
+is kept nowhere. list: prints which accounts have tokens, and the tokens' ids. revoke: takes tokens out, one by --id or
+all of an --account. A running server follows the file within seconds.
 """
 CHECK = """\
 Checks the settings and the servers they name, changes nothing, and says what to do about each failure. Exit status 1 if
@@ -236,6 +241,14 @@ def build_parser(filter_values: str | int = "+") -> argparse.ArgumentParser:
     namespace.add_argument("name", metavar="NAME", help="the namespace")
     namespace.add_argument("--yes", action="store_true", help="really; without it the keys are only counted")
 
+    token = command("token", "make, list or revoke tokens of the page and its API", TOKEN)
+    token.add_argument("action", choices=["create", "list", "revoke"], help="make one; print them; or take some out")
+    token.add_argument("--account", metavar="ID", help="the account that it opens; list, revoke: only this account's")
+    token.add_argument("--id", metavar="TOKEN_ID", help="revoke: the one with this id, as 'list' and 'create' print it")
+    token.add_argument(
+        "--file", metavar="TOKENS", type=Path, help="the tokens file (default: MEDIANA_HTTP_TOKENS_FILE)"
+    )
+
     check = command("check", "settings and connections, with what to do about each failure", CHECK)
     check.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     return parser
@@ -251,6 +264,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         arguments = parser.parse_args(argv)
     if arguments.command == "dead-letters":
         _check_dead_letters(parser, arguments)
+    if arguments.command == "token":
+        _check_token(parser, arguments)
     if arguments.command == "rebuild" and arguments.workers == 0:
         parser.error("--workers 0: a rebuild needs at least one")
     start, end = getattr(arguments, "start", None), getattr(arguments, "end", None)
@@ -270,6 +285,15 @@ def _check_dead_letters(parser: _Parser, arguments: argparse.Namespace) -> None:
             parser.error(f"'dead-letters {action}' takes no {option}")
     if arguments.file is not None and (arguments.reason is not None or arguments.offset):
         parser.error("--file says what to send; --reason and --offset choose among the dead letters")
+
+
+def _check_token(parser: _Parser, arguments: argparse.Namespace) -> None:
+    if arguments.action == "create" and arguments.account is None:
+        parser.error("'token create' needs --account")
+    if arguments.action == "revoke" and arguments.account is None and arguments.id is None:
+        parser.error("'token revoke' needs --id, or --account for all of an account")
+    if arguments.action != "revoke" and arguments.id is not None:
+        parser.error(f"'token {arguments.action}' takes no --id")
 
 
 def _parser(make: Callable[..., _Parser], **options: object) -> _Parser:

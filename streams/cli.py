@@ -198,6 +198,15 @@ def _namespace(arguments: Namespace) -> int:
     return namespaces.run(_config(), arguments.name, confirmed=arguments.yes)
 
 
+def _token(arguments: Namespace) -> int:
+    from streams import tokens
+
+    plan = tokens.Plan(
+        action=arguments.action, account_id=arguments.account, token_id=arguments.id, file=arguments.file
+    )
+    return tokens.run(_config(), plan)
+
+
 def _check(arguments: Namespace) -> int:
     from streams import check
     from streams.config import ConfigError
@@ -223,6 +232,7 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "dead-letters": _dead_letters,
     "rebuild": _rebuild,
     "namespace": _namespace,
+    "token": _token,
     "check": _check,
 }
 

@@ -107,6 +107,7 @@ class Config:
     http_port: int = _setting(8080, "port of the page")
     http_tokens_file: Path | None = _setting(None, "file that says which token reads which account")
     http_open: bool = _setting(False, "whether a page beyond loopback may do without tokens")
+    http_rate_per_second: float = _setting(50.0, "requests to the API that a token or address may make; 0: any number")
     ingest_host: str = _setting("127.0.0.1", "address that `ingest` listens on")
     ingest_port: int = _setting(8081, "port of `ingest`; 0: any free one")
     ingest_tokens_file: Path | None = _setting(None, "file that says which token may send events of which account")
@@ -294,8 +295,15 @@ def _check(config: Config) -> None:
         _at_least(config, name, 1)
     for name in ("cache_contacts", "cache_fields", "cache_accounts", "ingest_requests"):
         _at_least(config, name, 1)
-    for name in ("lateness_seconds", "snapshot_history", "dead_letter_ratio", "dead_letter_run"):
+    for name in (
+        "lateness_seconds",
+        "snapshot_history",
+        "dead_letter_ratio",
+        "dead_letter_run",
+        "http_rate_per_second",
+    ):
         _at_least(config, name, 0)
+    _at_least(config, "http_rate_per_second", 0)
     for name in ("redis_timeout_seconds", "kafka_session_timeout_seconds", "watchdog_seconds"):
         _at_least(config, name, 0.1)
     for name in ("http_port", "ingest_port", "metrics_port", "snapshotter_metrics_port", "page_metrics_port"):

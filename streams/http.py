@@ -17,16 +17,18 @@ from streams.metrics_server import MetricsServer
 from streams.probes import add_probes, while_redis_answers
 from streams.reader import SnapshotReader
 from streams.redis import connect
-from streams.web.access import Access, TokensFileError, read_tokens_file
-from streams.web.api import ACCESS, READER, Reader, add_api
+from streams.web.access import Access, FileAccess, TokensFileError
+from streams.web.access_log import AccessLogger
+from streams.web.api import add_api
+from streams.web.authorization import ACCESS
 from streams.web.errors import errors_as_json
 from streams.web.guards import add_security_headers, is_loopback, refuse_foreign_hosts
+from streams.web.rates import Rates, limiting
+from streams.web.reading import READER, Reader
+from streams.web.revisions import REVISIONS, Revisions
 from streams.web.shell import add_page
 
 logger = logging.getLogger(__name__)
-
-ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf'
-"""Neither header nor cookie: a token is never logged."""
 
 
 def create_web_app(
@@ -35,29 +37,38 @@ def create_web_app(
     *,
     only_loopback_names: bool = False,
     metrics: HttpMetrics | None = None,
+    rates: Rates | None = None,
 ) -> web.Application:
     """The application: page, files and API over `reader`.
 
     `access` says which token opens which account (default: all open). `only_loopback_names` refuses requests that
     name another host than this machine; `run` sets it for a server that is open because it is on loopback. `metrics`
-    counts what is asked.
+    counts what is asked, `rates` says how often one caller may ask (default: as often as it likes).
     """
     guards = [refuse_foreign_hosts] if only_loopback_names else []
     observers = [] if metrics is None else [observing(metrics)]
-    app = web.Application(middlewares=[*observers, errors_as_json, *guards])
+    limits = [] if rates is None else [limiting(rates)]
+    app = web.Application(middlewares=[*observers, errors_as_json, *guards, *limits])
     app[READER] = reader
     app[ACCESS] = access or Access()
+    app[REVISIONS] = Revisions(reader)
+    app.on_shutdown.append(_end_streams)
     app.on_response_prepare.append(add_security_headers)
     add_api(app)
     add_page(app)
     return app
 
 
+async def _end_streams(app: web.Application) -> None:
+    """Else a stop would wait for listeners who mean to stay for ever."""
+    await app[REVISIONS].close()
+
+
 def run(config: Config) -> int:
     """Serve until interrupted. Returns the exit status: 0, or 2 (with the reason on stderr) if it could not start."""
     host, port = config.http_host, config.http_port
     try:
-        access = Access() if config.http_tokens_file is None else read_tokens_file(config.http_tokens_file)
+        access = Access() if config.http_tokens_file is None else FileAccess(config.http_tokens_file)
     except TokensFileError as error:
         return _refuse(str(error))
     if not (access.needs_token or config.http_open or is_loopback(host)):
@@ -74,6 +85,7 @@ def run(config: Config) -> int:
         access,
         only_loopback_names=not (access.needs_token or config.http_open),
         metrics=HttpMetrics(registry),
+        rates=Rates(config.http_rate_per_second) if config.http_rate_per_second else None,
     )
     add_probes(app, ready)
 
@@ -85,7 +97,7 @@ def run(config: Config) -> int:
 
     app.cleanup_ctx.append(beside)
     try:
-        web.run_app(app, host=host, port=port, access_log_format=ACCESS_LOG_FORMAT, print=None)
+        web.run_app(app, host=host, port=port, access_log_class=AccessLogger, print=None)
     except OSError as error:
         return _refuse(f"cannot listen on {host}:{port}: {error.strerror}. Set MEDIANA_HTTP_PORT to a free port.")
     return 0

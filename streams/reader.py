@@ -1,6 +1,6 @@
 """Reading published snapshots: any account, range and filters, never touching the live counters."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import date
 from typing import Any
 
@@ -27,7 +27,7 @@ class NoReport(LookupError):
 
 
 class Answer(Struct, frozen=True):
-    """The metrics of a range and of the period before, and the revision they come from."""
+    """The metrics of a range and of the period before, tables included, and the revision they come from."""
 
     account_id: str
     period: Period
@@ -36,6 +36,15 @@ class Answer(Struct, frozen=True):
     revision: int
     as_of: str
     timezone: str
+    complete: bool
+
+
+class Newest(Struct, frozen=True):
+    """The newest revision of an account's report, as its notifications tell it."""
+
+    account_id: str
+    revision: int
+    as_of: str
     complete: bool
 
 
@@ -56,6 +65,26 @@ class SnapshotReader:
         data: bytes | None = await self._redis.get(PublicKeys(self._namespace, account_id).report)
         return data
 
+    async def newest(self, account_id: str) -> Newest | None:
+        """The newest revision of an account, without its numbers."""
+        manifest = await load_manifest(self._redis, PublicKeys(self._namespace, account_id))
+        if manifest is None:
+            return None
+        return Newest(account_id, manifest.revision, instant_text(manifest.as_of_ms) or "", manifest.complete)
+
+    async def announcements(self, account_id: str, patience_seconds: float) -> AsyncGenerator[None, None]:
+        """Yields once it listens, then after every publication, and after each `patience_seconds` without one.
+
+        What it yields says only "look now": a look after each misses nothing, whatever Redis lost in between. Close it
+        with `aclose`, which ends the subscription.
+        """
+        async with self._redis.pubsub() as subscription:
+            await subscription.subscribe(PublicKeys(self._namespace, account_id).channel)
+            while True:
+                # The first answer is that of SUBSCRIBE itself, so nothing falls between listening and looking.
+                await subscription.get_message(ignore_subscribe_messages=True, timeout=patience_seconds)
+                yield
+
     async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
         """The metrics of any range and filters. Raises `NoReport`, `RangeError`."""
         wanted = period(start, end)
@@ -65,7 +94,7 @@ class SnapshotReader:
             manifest = await load_manifest(self._redis, keys)
             if manifest is None:
                 raise NoReport(account_id)
-            cubes = await self._cubes(keys, manifest, days, filters, wanted)
+            cubes = await self._cubes(keys, manifest, days, filters)
             if cubes is not None:
                 return _answer(account_id, manifest, wanted, filters, cubes)
         raise RuntimeError(
@@ -73,7 +102,7 @@ class SnapshotReader:
         )
 
     async def _cubes(
-        self, keys: PublicKeys, manifest: Manifest, days: Sequence[int], filters: Filters, wanted: Period
+        self, keys: PublicKeys, manifest: Manifest, days: Sequence[int], filters: Filters
     ) -> dict[int, dict[bytes, bytes]] | None:
         """The needed part of each day's cube; `None` when one is gone, because a newer revision replaced it."""
         names = {day: keys.cube(day, manifest.days[day].revision) for day in days if day in manifest.days}
@@ -83,10 +112,9 @@ class SnapshotReader:
             # A cube always has its values; an empty answer is a deleted key.
             return None
         rows: dict[int, list[bytes]] = {}
-        for day in wanted.days:
-            if day in cubes:
-                tables = table_filters(filters, [cubes[day]])
-                rows[day] = [key for table in tables.values() for row in table for key in needed_keys(row)]
+        for day, cube in cubes.items():
+            tables = table_filters(filters, [cube])
+            rows[day] = [key for table in tables.values() for row in table for key in needed_keys(row)]
         more = await self._read(names, rows)
         for day, cube in more.items():
             if rows[day] and not cube:
@@ -112,12 +140,16 @@ def _answer(
     account_id: str, manifest: Manifest, wanted: Period, filters: Filters, cubes: dict[int, dict[bytes, bytes]]
 ) -> Answer:
     calendar = LocalCalendar(manifest.timezone)
-    tables = table_filters(filters, (cubes[day] for day in wanted.days if day in cubes))
+
+    def of(days: Period) -> Metrics:
+        tables = table_filters(filters, (cubes[day] for day in days.days if day in cubes))
+        return metrics(days, cubes, filters, calendar, tables)
+
     return Answer(
         account_id=account_id,
         period=wanted,
-        metrics=metrics(wanted, cubes, filters, calendar, tables),
-        previous=metrics(wanted.previous, cubes, filters, calendar),
+        metrics=of(wanted),
+        previous=of(wanted.previous),
         revision=manifest.revision,
         as_of=instant_text(manifest.as_of_ms) or "",
         timezone=manifest.timezone,

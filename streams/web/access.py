@@ -3,17 +3,29 @@
 A tokens file maps an account to the digests of its tokens, as TOML or, if it is named `*.json`, as JSON:
 
     acme = ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+
+`mediana token` writes such files (`streams.tokens`), and a running server follows them.
 """
 
 import hashlib
 import hmac
 import json
+import logging
 import re
+import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-_DIGEST = re.compile(r"^[0-9a-f]{64}$")
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often at most a server looks whether its tokens file changed."""
+
+Digests = dict[str, list[str]]
+"""Account → the SHA-256 digests of its tokens, in hexadecimal."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class TokensFileError(ValueError):
@@ -24,7 +36,7 @@ class Access:
     """The accounts each token opens; without tokens, every account is open to whoever reaches the server."""
 
     def __init__(self, digests: Mapping[str, Sequence[str]] | None = None) -> None:
-        self._digests = None if digests is None else {account: tuple(known) for account, known in digests.items()}
+        self._digests: Mapping[str, Sequence[str]] | None = digests
 
     @property
     def needs_token(self) -> bool:
@@ -36,7 +48,7 @@ class Access:
 
         Every digest is compared, each in constant time, so that how long it takes tells nothing about the tokens.
         """
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = digest_of(token)
         accounts = set()
         for account, known in (self._digests or {}).items():
             if sum([hmac.compare_digest(digest, one) for one in known]):
@@ -44,8 +56,60 @@ class Access:
         return frozenset(accounts)
 
 
+class FileAccess(Access):
+    """The access of a tokens file, as it is now: a change counts within `LOOK_SECONDS`, without a restart.
+
+    A file that has become unreadable changes nothing: the tokens read last stay in force, and the log says why. Raises
+    `TokensFileError` when made of a file that is none. `clock` gives seconds.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        # The stamp first: what is written between the two is then read again.
+        self._path, self._clock = path, clock
+        self._looked, self._stamp = clock(), _stamp(path)
+        super().__init__(read_digests(path))
+
+    def opened_by(self, token: str) -> frozenset[str]:
+        """The accounts this token opens, by the file as it was at most `LOOK_SECONDS` ago."""
+        if self._clock() - self._looked >= LOOK_SECONDS:
+            self._look()
+        return super().opened_by(token)
+
+    def _look(self) -> None:
+        self._looked = self._clock()
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._digests = read_digests(self._path)
+        except TokensFileError as error:
+            logger.error("%s; the tokens read before stay in force", error)  # noqa: TRY400 - the text says it all
+        else:
+            logger.info("the tokens file %s changed and was read again", self._path)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file is written or replaced; nothing for a file that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def digest_of(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def read_tokens_file(path: Path) -> Access:
-    """The access a tokens file grants. Raises `TokensFileError`, which never repeats what the file holds."""
+    """The access a tokens file grants now. Raises `TokensFileError`, which never repeats what the file holds."""
+    return Access(read_digests(path))
+
+
+def read_digests(path: Path) -> Digests:
+    """What a tokens file holds. Raises `TokensFileError`, which never repeats it."""
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -56,8 +120,8 @@ def read_tokens_file(path: Path) -> Access:
     if not isinstance(content, dict):
         raise TokensFileError(f"the tokens file {path} must map accounts to lists of SHA-256 digests")
     for account, digests in content.items():
-        if not isinstance(digests, list) or not all(isinstance(one, str) and _DIGEST.match(one) for one in digests):
+        if not isinstance(digests, list) or not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in digests):
             raise TokensFileError(
                 f"the tokens file {path}: {account!r} must be a list of SHA-256 digests, 64 lower-case hex digits each"
             )
-    return Access(content)
+    return content

@@ -1,39 +1,29 @@
-"""The JSON API: health, accounts, the newest document as published, and the metrics of any range and filter.
+"""The API's routes: health, accounts, the newest document as published, the metrics of any range and filter.
 
 Everything is read from published snapshots. A document or an answer is tagged with its snapshot's revision, so that
 a client that has it is told so (304) instead of being sent it again.
 """
 
+import re
 from datetime import date
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from aggregates.filters import Filters
 from aggregates.periods import Period
 from streams.reader import Answer, NoReport
-from streams.web.access import Access
+from streams.web.authorization import authorized_account, opened_accounts
 from streams.web.errors import ApiError
-from streams.web.query import DIMENSIONS, parse_metrics_query
+from streams.web.event_stream import events
+from streams.web.query import DIMENSIONS, MetricsQuery, parse_metrics_query, refuse_parameters, single
+from streams.web.reading import READER, Reader
+from streams.web.tables import TABLES, Names, to_csv
 
-
-class Reader(Protocol):
-    """What the API needs of `streams.reader.SnapshotReader`; every method raises `RedisError` when Redis is gone."""
-
-    async def accounts(self) -> list[str]:
-        """The accounts with a published report."""
-
-    async def report(self, account_id: str) -> bytes | None:
-        """The newest document, as published."""
-
-    async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
-        """The metrics of `start` to `end`, both included. Raises `NoReport` and `RangeError`."""
-
-
-READER = web.AppKey("reader", Reader)
-ACCESS = web.AppKey("access", Access)
+OPENAPI_FILE = Path(__file__).parent / "openapi.json"
+"""The API's description; `streams.web.openapi` makes it."""
 
 
 class _Days(Struct, rename={"start": "from", "end": "to"}):
@@ -41,22 +31,31 @@ class _Days(Struct, rename={"start": "from", "end": "to"}):
     end: date
 
 
+class _Team(Struct):
+    groups: dict[str, str | None] = {}
+    advisors: dict[str, str | None] = {}
+
+
 class _Document(Struct):
     """The parts of a published document that the API itself reads."""
 
     revision: int
     periods: dict[str, _Days]
+    account: _Team
 
 
 _decode_document = msgspec.json.Decoder(_Document).decode
 
 
 def add_api(app: web.Application) -> None:
-    """Add the API's routes to an application that holds `READER` and `ACCESS`."""
+    """Add the API's routes to an application that holds `READER`, `ACCESS` and `REVISIONS`."""
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/api/v1/accounts", accounts)
     app.router.add_get("/api/v1/accounts/{account_id}/report", report)
     app.router.add_get("/api/v1/accounts/{account_id}/metrics", metrics)
+    app.router.add_get("/api/v1/accounts/{account_id}/metrics.csv", metrics_csv)
+    app.router.add_get("/api/v1/accounts/{account_id}/events", events, allow_head=False)
+    app.router.add_get("/api/v1/openapi.json", openapi)
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -67,15 +66,15 @@ async def healthz(request: web.Request) -> web.Response:
 
 async def accounts(request: web.Request) -> web.Response:
     """The accounts that have a report and that the caller may read."""
-    opened = _opened(request)
+    opened = opened_accounts(request)
     names = await request.app[READER].accounts()
     return _json({"accounts": [{"account_id": name} for name in sorted(names) if opened is None or name in opened]})
 
 
 async def report(request: web.Request) -> web.StreamResponse:
     """The newest document of an account, byte for byte as published."""
-    account_id = _authorized_account(request)
-    _refuse_parameters(request)
+    account_id = authorized_account(request)
+    refuse_parameters(request, "The report takes none; ranges and filters belong to …/metrics.")
     document = await request.app[READER].report(account_id)
     if document is None:
         raise NoReport(account_id)
@@ -84,10 +83,9 @@ async def report(request: web.Request) -> web.StreamResponse:
 
 async def metrics(request: web.Request) -> web.StreamResponse:
     """The metrics of a range or preset under filters, with the previous period's beside them."""
-    account_id = _authorized_account(request)
+    account_id = authorized_account(request)
     query = parse_metrics_query(request.query)
-    days = query.days or await _preset(request.app[READER], account_id, query.preset)
-    answer = await request.app[READER].metrics(account_id, days.start, days.end, query.filters)
+    answer = await _answer(request.app[READER], account_id, query)
     filters: dict[str, Any] = {name: getattr(query.filters, name) for name in DIMENSIONS}
     body = {
         "account_id": account_id,
@@ -103,36 +101,45 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     return _tagged(request, answer.revision, msgspec.json.encode(body))
 
 
-def authorize(request: web.Request, account_id: str) -> None:
-    """Let the request through if its token opens the account, or if no tokens are in force. Raises `ApiError`.
+async def metrics_csv(request: web.Request) -> web.StreamResponse:
+    """One table of the metrics of a range or preset under filters, as a CSV file."""
+    account_id = authorized_account(request)
+    query = parse_metrics_query(request.query, "table")
+    name = single(request.query, "table")
+    table = TABLES.get(name or "")
+    if table is None:
+        message = "`table` is missing." if name is None else f"There is no table {name!r}."
+        raise ApiError(400, "unknown_table", message, f"Known: {', '.join(TABLES)}.")
+    reader = request.app[READER]
+    answer = await _answer(reader, account_id, query)
+    names = await _names(reader, account_id, name or "")
+    response = _tagged(request, answer.revision, to_csv(table, answer.metrics, names), "text/csv")
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", account_id)
+    file = f"mediana_{plain}_{name}_{answer.period.start}_{answer.period.end}.csv"
+    response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+    return response
 
-    An account that does not exist and one that the token does not open are told apart by nobody.
-    """
-    opened = _opened(request)
-    if opened is not None and account_id not in opened:
-        raise ApiError(403, "forbidden", "This token does not open this account.", "Use a token of the account.")
+
+async def openapi(request: web.Request) -> web.StreamResponse:
+    """The API's description for programs; open to all, as it names no account."""
+    refuse_parameters(request, "The description takes none.")
+    response = web.Response(body=OPENAPI_FILE.read_bytes(), content_type="application/json")
+    response.headers["Cache-Control"] = "no-cache"
+    return response
 
 
-def _authorized_account(request: web.Request) -> str:
-    account_id = request.match_info["account_id"]
-    authorize(request, account_id)
-    return account_id
+async def _answer(reader: Reader, account_id: str, query: MetricsQuery) -> Answer:
+    days = query.days or await _preset(reader, account_id, query.preset)
+    return await reader.metrics(account_id, days.start, days.end, query.filters)
 
 
-def _opened(request: web.Request) -> frozenset[str] | None:
-    """The accounts open to this request; `None` means all. Raises `ApiError` without a token that opens any."""
-    access = request.app[ACCESS]
-    if not access.needs_token:
-        return None
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise ApiError(
-            401, "token_needed", "A token is needed.", "Send it as the header `Authorization: Bearer TOKEN`."
-        )
-    opened = access.opened_by(token.strip())
-    if not opened:
-        raise ApiError(401, "token_unknown", "This token opens no account.", "Check the token, or ask for a new one.")
-    return opened
+async def _names(reader: Reader, account_id: str, table: str) -> Names:
+    """The names of who a table is about, by id, as the newest document has them."""
+    document = await reader.report(account_id) if table in ("advisors", "groups") else None
+    if document is None:
+        return {}
+    team = _decode_document(document).account
+    return team.advisors if table == "advisors" else team.groups
 
 
 async def _preset(reader: Reader, account_id: str, name: str | None) -> Period:
@@ -151,25 +158,20 @@ def _ends(days: Period) -> dict[str, date]:
     return {"from": days.start, "to": days.end}
 
 
-def _refuse_parameters(request: web.Request) -> None:
-    for name in request.query:
-        hint = "The report takes no parameters; ranges and filters belong to …/metrics."
-        raise ApiError(400, "unknown_parameter", f"Unknown parameter {name!r}.", hint)
-
-
 def _json(body: object) -> web.Response:
     response = web.Response(body=msgspec.json.encode(body), content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _tagged(request: web.Request, revision: int, body: bytes) -> web.Response:
+def _tagged(request: web.Request, revision: int, body: bytes, content_type: str = "application/json") -> web.Response:
     """The body under its revision's tag, or 304 if the caller has that revision already."""
     known = request.if_none_match or ()
     if any(tag.value in (str(revision), "*") for tag in known):
         response = web.Response(status=304)
     else:
-        response = web.Response(body=body, content_type="application/json")
+        charset = "utf-8" if content_type.startswith("text/") else None
+        response = web.Response(body=body, content_type=content_type, charset=charset)
     response.etag = str(revision)
     # Ask again each time (the tag makes that cheap), and keep no copy where other people's requests pass.
     response.headers["Cache-Control"] = "private, no-cache"

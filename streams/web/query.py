@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
+from aiohttp import web
 from multidict import MultiMapping
 
 from aggregates.filters import Filters
@@ -28,12 +29,16 @@ class MetricsQuery:
     filters: Filters
 
 
-def parse_metrics_query(query: MultiMapping[str]) -> MetricsQuery:
-    """The query of a metrics request. Raises `ApiError` (400) for what it does not understand, and `RangeError`."""
+def parse_metrics_query(query: MultiMapping[str], *besides: str) -> MetricsQuery:
+    """The query of a metrics request. Raises `ApiError` (400) for what it does not understand, and `RangeError`.
+
+    `besides` are parameters that are allowed too, and read by the caller.
+    """
+    known = (*PARAMETERS, *besides)
     for name in query:
-        if name not in PARAMETERS:
-            raise ApiError(400, "unknown_parameter", f"Unknown parameter {name!r}.", f"Known: {', '.join(PARAMETERS)}.")
-    first, last, preset = (_single(query, name) for name in ("from", "to", "period"))
+        if name not in known:
+            raise ApiError(400, "unknown_parameter", f"Unknown parameter {name!r}.", f"Known: {', '.join(known)}.")
+    first, last, preset = (single(query, name) for name in ("from", "to", "period"))
     if (preset is None) == (first is None and last is None):
         raise ApiError(400, "bad_range", "A range of days is needed: either its two ends or a preset.", RANGE_HINT)
     days = period(_day("from", first), _day("to", last)) if preset is None else None
@@ -42,7 +47,14 @@ def parse_metrics_query(query: MultiMapping[str]) -> MetricsQuery:
     return MetricsQuery(days=days, preset=preset, filters=filters)
 
 
-def _single(query: MultiMapping[str], name: str) -> str | None:
+def refuse_parameters(request: web.Request, hint: str) -> None:
+    """Refuse any parameter (400), where a route takes none."""
+    for name in request.query:
+        raise ApiError(400, "unknown_parameter", f"Unknown parameter {name!r}.", hint)
+
+
+def single(query: MultiMapping[str], name: str) -> str | None:
+    """The one value of a parameter, if it is given. Raises `ApiError` (400) when it is given twice."""
     values = query.getall(name, [])
     if len(values) > 1:
         raise ApiError(400, "repeated_parameter", f"`{name}` is given {len(values)} times.", "Give it once.")

@@ -1,6 +1,8 @@
 """A reader of snapshots that needs no Redis: a plausible account made from a seed, and switches for what goes wrong."""
 
+import asyncio
 import random
+from collections.abc import AsyncGenerator
 from datetime import date, timedelta
 from typing import Any
 
@@ -9,7 +11,7 @@ import msgspec
 from aggregates.filters import Filters
 from aggregates.periods import Period, period, presets
 from schemas.accounts import WEEKDAYS
-from streams.reader import Answer, NoReport
+from streams.reader import Answer, Newest, NoReport
 
 TODAY = date(2026, 11, 22)
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -31,6 +33,8 @@ class FakeReader:
         self.complete = True
         self.failure: Exception | None = None
         self.asked: list[tuple[str, date, date, Filters]] = []
+        self.subscriptions: list[str] = []
+        self._published = asyncio.Event()
 
     async def accounts(self) -> list[str]:
         if self.failure is not None:
@@ -55,12 +59,35 @@ class FakeReader:
             account_id=account_id,
             period=wanted,
             metrics=metrics(wanted, filters, tables=True),
-            previous=metrics(wanted.previous, filters, tables=False),
+            previous=metrics(wanted.previous, filters, tables=True),
             revision=self.revision,
             as_of="2026-11-22T17:03:00.000Z",
             timezone="America/Santiago",
             complete=self.complete,
         )
+
+    async def newest(self, account_id: str) -> Newest | None:
+        if self.failure is not None:
+            raise self.failure
+        if account_id not in self.accounts_published:
+            return None
+        return Newest(account_id, self.revision, "2026-11-22T17:03:00.000Z", self.complete)
+
+    async def announcements(self, account_id: str, patience_seconds: float) -> AsyncGenerator[None, None]:
+        self.subscriptions.append(account_id)
+        try:
+            while True:
+                yield
+                async with asyncio.timeout(patience_seconds):
+                    await self._published.wait()
+        finally:
+            self.subscriptions.remove(account_id)
+
+    def publish(self, revision: int) -> None:
+        """Publish a revision, and tell whoever listens."""
+        self.revision = revision
+        self._published.set()
+        self._published = asyncio.Event()
 
     def _document(self, account_id: str) -> dict[str, Any]:
         return {

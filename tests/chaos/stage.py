@@ -242,12 +242,12 @@ class Stage:
     # --- Redis -------------------------------------------------------------------------------------------------------
 
     def keep_copy(self) -> None:
-        """Copy the primary's append-only file, as a backup does."""
+        """Copy the primary's append-only file, as a backup does. The first copy stays, and the latest two."""
         copy = self._folder / f"copy-{time.monotonic_ns()}"
         shutil.copytree(self.primary.data_folder / "appendonlydir", copy)
         self._copies.append(copy)
         if len(self._copies) > 3:
-            shutil.rmtree(self._copies.pop(0))
+            shutil.rmtree(self._copies.pop(1))
 
     @property
     def copies(self) -> tuple[Path, ...]:

@@ -1,0 +1,32 @@
+"""What the API needs of `streams.reader.SnapshotReader`, so that tests can bring one that needs no Redis."""
+
+from collections.abc import AsyncGenerator
+from datetime import date
+from typing import Protocol
+
+from aiohttp import web
+
+from aggregates.filters import Filters
+from streams.reader import Answer, Newest
+
+
+class Reader(Protocol):
+    """Reads published snapshots; every method raises `RedisError` when Redis is gone."""
+
+    async def accounts(self) -> list[str]:
+        """The accounts with a published report."""
+
+    async def report(self, account_id: str) -> bytes | None:
+        """The newest document, as published."""
+
+    async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
+        """The metrics of `start` to `end`, both included. Raises `NoReport` and `RangeError`."""
+
+    async def newest(self, account_id: str) -> Newest | None:
+        """The newest revision."""
+
+    def announcements(self, account_id: str, patience_seconds: float) -> AsyncGenerator[None, None]:
+        """An asynchronous generator that yields whenever `newest` may have changed, or after so long a silence."""
+
+
+READER = web.AppKey("reader", Reader)
