@@ -35,7 +35,8 @@ class Claims:
             raise Fatal(
                 f"shard {feed.shard} of namespace {self._config.namespace!r} has no ledger any more: Redis at "
                 f"{self._config.redis_address} was emptied, or is another one. Point MEDIANA_REDIS_URL at the right "
-                "one, restore it from a copy, or build anew with another MEDIANA_NAMESPACE"
+                "one, restore it from a copy, or build anew with another MEDIANA_NAMESPACE; so too if the event topics "
+                "have more partitions now than when the namespace was made"
             )
         try:
             found_begins = await self._consumer.beginning_offsets(feed.partitions)

@@ -10,7 +10,7 @@ from streams.merge import Patience, TopicBuffer, take_merged
 from streams.session import Session
 
 HOLD_SECONDS = 5.0
-"""How long a topic that has records, but none fetched, holds the other one back."""
+"""How long a topic that has records, but none fetched, holds live records of the other one back. A backlog waits."""
 
 BATCHES_AHEAD = 2
 """Batches' worth of records that may wait, per topic: one is folded while the next is being fetched."""
@@ -159,22 +159,24 @@ class ShardFeed:
         return batch
 
     def _patience(self, now: float, now_ms: int) -> Patience:
-        behind = [self._is_behind(topic, now) for topic in range(len(self._buffers))]
-        return Patience((behind[0], behind[1]), now_ms, self._history_ms)
+        dry = [self._dry_seconds(topic, now) for topic in range(len(self._buffers))]
+        behind = [seconds is not None for seconds in dry]
+        stalled = [seconds is not None and seconds >= HOLD_SECONDS for seconds in dry]
+        return Patience((behind[0], behind[1]), (stalled[0], stalled[1]), now_ms, self._history_ms)
 
-    def _is_behind(self, topic: int, now: float) -> bool:
-        """Whether a topic has records to come that others should wait for; not for ever, should it be out of reach."""
+    def _dry_seconds(self, topic: int, now: float) -> float | None:
+        """How long a topic has had records to come, but none fetched; nothing when it has none to come."""
         buffer = self._buffers[topic]
         if buffer.fetched >= self.ends[topic]:
             self._dry_since[topic] = None
-            return False
+            return None
         if buffer.records:
             self._dry_since[topic] = None
-            return True
+            return 0.0
         since = self._dry_since[topic]
         if since is None:
             since = self._dry_since[topic] = now
-        return now - since < HOLD_SECONDS
+        return now - since
 
     def lag(self) -> tuple[int, int]:
         """Records between the committed positions and the ends of the logs."""

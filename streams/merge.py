@@ -120,22 +120,26 @@ class TopicBuffer:
 class Patience:
     """What one topic waits for while the other has nothing fetched.
 
-    `behind`: per topic, whether its log is known to hold records that are not fetched yet. A record younger than a
-    moment waits too, for what was sent just before it, to the other topic, may still be on its way: a short moment for
-    live traffic, whose events differ by no more, and a longer one for history, which is sent long after it happened
-    (by `history_ms` or more) and would come too late if overtaken.
+    `behind`: per topic, whether its log is known to hold records that are not fetched yet; `stalled`: whether that has
+    been so for some seconds. Then live traffic goes on, whose events differ by no more, but a backlog still waits: what
+    happened `history_ms` ago or earlier must not overtake, or all that the other topic has of the time between would
+    come too late.
+
+    A record younger than a moment waits too, for what was sent just before it, to the other topic, may still be on its
+    way: a short moment for live traffic, and a longer one for history, which is sent long after it happened.
     """
 
     behind: tuple[bool, bool] = (False, False)
+    stalled: tuple[bool, bool] = (False, False)
     now_ms: int = 1 << 62
     history_ms: int = 0
 
     def waits(self, buffer: "TopicBuffer", dry: int) -> bool:
         """Whether the buffer's next record waits for the topic that has run dry."""
-        if self.behind[dry]:
-            return True
         timestamp_ms: int = buffer.records[0].timestamp
         happened_ms = buffer.next_us // 1000
+        if self.behind[dry]:
+            return not self.stalled[dry] or 0 <= happened_ms <= self.now_ms - self.history_ms
         is_history = 0 <= happened_ms <= timestamp_ms - self.history_ms
         return -MAX_CLOCK_SKEW_MS <= self.now_ms - timestamp_ms < (HISTORY_GRACE_MS if is_history else LIVE_GRACE_MS)
 

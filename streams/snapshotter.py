@@ -57,6 +57,7 @@ class Snapshotter:
         self._namespace = NamespaceKeys(config.namespace)
         self._keys = SnapshotterKeys(config.namespace)
         self._shards: list[ShardReader] = []
+        self._token = uuid.uuid4().hex
 
     async def publish(self, only: str | None = None, *, all_accounts: bool) -> list[Published]:
         """One round: all accounts, or those that need it, or `only` one. Raises `NothingToPublish`."""
@@ -177,12 +178,14 @@ class Snapshotter:
 
     @asynccontextmanager
     async def _lock(self) -> AsyncIterator[None]:
-        self._token = uuid.uuid4().hex
         deadline = time.monotonic() + 2 * LOCK_SECONDS
         while not await self._redis.set(self._keys.lock, self._token, nx=True, ex=LOCK_SECONDS):
+            if await self._redis.get(self._keys.lock) == self._token.encode():
+                break  # left by a round of ours whose connection broke
             if time.monotonic() > deadline:
                 raise NothingToPublish("another snapshotter has been at work for two minutes; is it stuck?")
             await asyncio.sleep(0.2)
+        await self._renew()
         try:
             yield
         finally:

@@ -22,8 +22,7 @@ from streams.web.query import DIMENSIONS, MetricsQuery, parse_metrics_query, ref
 from streams.web.reading import READER, Reader
 from streams.web.tables import TABLES, Names, to_csv
 
-OPENAPI_FILE = Path(__file__).parent / "openapi.json"
-"""The API's description; `streams.web.openapi` makes it."""
+_OPENAPI = web.AppKey("openapi", bytes)
 
 
 class _Days(Struct, rename={"start": "from", "end": "to"}):
@@ -49,6 +48,7 @@ _decode_document = msgspec.json.Decoder(_Document).decode
 
 def add_api(app: web.Application) -> None:
     """Add the API's routes to an application that holds `READER`, `ACCESS` and `REVISIONS`."""
+    app[_OPENAPI] = (Path(__file__).parent / "openapi.json").read_bytes()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/api/v1/accounts", accounts)
     app.router.add_get("/api/v1/accounts/{account_id}/report", report)
@@ -121,9 +121,9 @@ async def metrics_csv(request: web.Request) -> web.StreamResponse:
 
 
 async def openapi(request: web.Request) -> web.StreamResponse:
-    """The API's description for programs; open to all, as it names no account."""
+    """The API's description, which `streams.web.openapi` makes; open to all, as it names no account."""
     refuse_parameters(request, "The description takes none.")
-    response = web.Response(body=OPENAPI_FILE.read_bytes(), content_type="application/json")
+    response = web.Response(body=request.app[_OPENAPI], content_type="application/json")
     response.headers["Cache-Control"] = "no-cache"
     return response
 

@@ -75,7 +75,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
             raise
         return _from_http(error)
     except (RedisError, TimeoutError) as error:
-        logger.warning("%s: Redis does not answer: %s", request.path, error)
+        logger.warning("%s: Redis does not answer: %s", request.rel_url.raw_path, error)
         return _response(
             ApiError(
                 503,
@@ -87,7 +87,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         )
     except Exception:
         # The outermost guard: whatever went wrong, the client gets the one shape and the log gets the trace.
-        logger.exception("%s %s failed", request.method, request.path)
+        logger.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return _response(
             ApiError(500, "internal", "The report could not be read.", "The server's log says why; tell its operator.")
         )

@@ -26,8 +26,13 @@ def a_session(contacts: int = 10, conversations: int = 20) -> Session:
     )
 
 
-def opened(session: Session, checks: tuple[bytes | None, bytes | None] = (None, None), end: int = 100) -> ShardFeed:
-    feed = ShardFeed(3, (CONTACTS, CONVERSATIONS), 4, 1 << 20)
+def opened(
+    session: Session,
+    checks: tuple[bytes | None, bytes | None] = (None, None),
+    end: int = 100,
+    history_ms: int = 0,
+) -> ShardFeed:
+    feed = ShardFeed(3, (CONTACTS, CONVERSATIONS), 4, 1 << 20, history_ms)
     feed.offer(session, checks, (0, 0), (end, end))
     return feed
 
@@ -74,13 +79,26 @@ def test_positions_that_move_without_a_record_make_an_empty_batch() -> None:
     assert (batch.start, batch.end, list(batch.records)) == (Positions(10, 20), Positions(10, 22), [])
 
 
-def test_a_topic_out_of_reach_holds_the_other_back_only_so_long() -> None:
-    feed = opened(a_session(), end=30)
+def test_a_topic_out_of_reach_holds_live_records_of_the_other_one_back_only_so_long() -> None:
+    feed = opened(a_session(), end=30, history_ms=LATER_MS)  # nothing is old
     feed.seeks()
     feed.accept(CONTACTS, [at(10, "10:00")], 30)
     assert feed.next_batch(1000, LATER_MS) is None
     assert feed.next_batch(1000 + HOLD_SECONDS - 0.1, LATER_MS) is None
     assert feed.next_batch(1000 + HOLD_SECONDS, LATER_MS) is not None
+
+
+def test_a_backlog_waits_as_long_as_a_topic_is_out_of_reach() -> None:
+    feed = opened(a_session(), end=30, history_ms=60_000)
+    feed.seeks()
+    feed.accept(CONTACTS, [at(10, "10:00")], 30)
+    an_hour_later_ms = LATER_MS + 3_600_000
+    assert feed.next_batch(1000, an_hour_later_ms) is None
+    assert feed.next_batch(1000 + 100 * HOLD_SECONDS, an_hour_later_ms) is None
+    feed.accept(CONVERSATIONS, [at(25, "09:00")], 30)
+    batch = feed.next_batch(1000 + 100 * HOLD_SECONDS, an_hour_later_ms)
+    assert batch is not None
+    assert [topic for topic, _ in batch.records] == [1, 0]
 
 
 def test_a_topic_at_its_end_holds_young_records_back_for_a_moment() -> None:
