@@ -67,6 +67,7 @@ class Revisions:
         self._most, self._most_of_account = listeners, listeners_of_account
         self._accounts: dict[str, Account] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
+        self._is_over = False
 
     @contextlib.asynccontextmanager
     async def listening(self, account_id: str, newest: Newest) -> AsyncIterator[Account]:
@@ -75,6 +76,7 @@ class Revisions:
         account = self._accounts.get(account_id)
         if account is None:
             account = self._accounts[account_id] = Account(account_id, newest)
+            account.is_over = self._is_over
             self._followers[account_id] = asyncio.create_task(self._follow(account))
         elif account.newest is None or newest.revision > account.newest.revision:
             account.tell(newest)
@@ -83,7 +85,7 @@ class Revisions:
             yield account
         finally:
             account.listeners -= 1
-            if not account.listeners:
+            if not account.listeners and self._accounts.get(account_id) is account:
                 await self._leave(account_id)
 
     @property
@@ -92,7 +94,8 @@ class Revisions:
         return sorted(self._followers)
 
     async def close(self) -> None:
-        """End every subscription and tell the listeners that it is over."""
+        """End every subscription and tell the listeners, also those that still come, that it is over."""
+        self._is_over = True
         for account in list(self._accounts.values()):
             account.tell(account.newest, is_over=True)
         for account_id in list(self._accounts):
@@ -116,8 +119,7 @@ class Revisions:
         follower = self._followers.pop(account_id, None)
         if follower is not None:
             follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await follower
+            await asyncio.wait([follower])
 
     async def _follow(self, account: Account) -> None:
         while True:

@@ -133,6 +133,19 @@ async def test_every_golden_line_is_answered_from_the_published_cubes(client: An
         assert answer.metrics == report_of(shards.whole, expected["account"], first, last, expected["filters"])
 
 
+async def test_the_period_before_has_its_own_tables(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    for filters in (Filters(), Filters(group=("g1", None))):
+        answer = await reader.metrics("acc0", date(2026, 3, 15), date(2026, 3, 28), filters)
+        before = await reader.metrics("acc0", date(2026, 3, 1), date(2026, 3, 14), filters)
+        assert answer.previous == before.metrics
+        assert answer.previous["by_advisor"]
+        assert answer.previous["by_group"]
+        assert answer.previous["by_advisor"] != answer.metrics["by_advisor"]
+
+
 async def test_the_document_has_every_preset_with_the_period_before(client: Any, shards: Shards) -> None:
     await shards.commit(golden_lines())
     await publish(client, shards)

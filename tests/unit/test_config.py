@@ -47,6 +47,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("MEDIANA_LATENESS_SECONDS", "-1", "must be at least 0"),
         ("MEDIANA_LATENESS_SECONDS", "nan", "must be at least 0"),
         ("MEDIANA_REDIS_CLUSTER", "maybe", "must be true or false"),
+        ("MEDIANA_HTTP_RATE_PER_SECOND", "-1", "must be at least 0"),
         ("MEDIANA_HTTP_PORT", "70000", "must be a port, 0 to 65535"),
         ("MEDIANA_LOG_LEVEL", "loud", "must be one of debug, info, warning, error"),
         ("MEDIANA_NAMESPACE", "a}b", "must be letters, digits, dots, dashes and underscores"),

@@ -1,8 +1,12 @@
 """The page's server: routes, errors, tags, access, headers, over a reader that needs no Redis."""
 
+import csv
 import hashlib
+import io
 import json
+import logging
 import re
+import shlex
 from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
@@ -17,13 +21,17 @@ from streams import http
 from streams.config import Config
 from streams.http import create_web_app
 from streams.web.access import Access, TokensFileError, read_tokens_file
+from streams.web.access_log import AccessLogger
 from streams.web.guards import SECURITY_HEADERS, is_loopback
+from streams.web.rates import CALLERS, Rates
 from streams.web.shell import LANGUAGES, choose_language
 from tests.browser.fake_reader import FakeReader
 
+DOCS = Path(__file__).parents[2] / "docs"
 STATIC = Path(http.__file__).parent / "web" / "static"
 REPORT = "/api/v1/accounts/acme/report"
 METRICS = "/api/v1/accounts/acme/metrics"
+CSV = "/api/v1/accounts/acme/metrics.csv"
 WEEK = f"{METRICS}?from=2026-11-16&to=2026-11-22"
 TOKENS = {"acme": "acme's own", "globex": "globex's own"}
 DIGESTS = {account: [hashlib.sha256(token.encode()).hexdigest()] for account, token in TOKENS.items()}
@@ -93,6 +101,8 @@ async def test_metrics_of_a_range_stand_beside_the_days_before(client: Client) -
     assert list(body["metrics"]["new_contacts"]["by_day"]) == ["2026-11-20", "2026-11-21", "2026-11-22"]
     assert (body["previous"]["from"], body["previous"]["to"]) == ("2026-11-17", "2026-11-19")
     assert list(body["previous"]["metrics"]["new_contacts"]["by_day"]) == ["2026-11-17", "2026-11-18", "2026-11-19"]
+    for table in ("by_advisor", "by_group"):
+        assert len(body["previous"]["metrics"][table]) == len(body["metrics"][table]) == 3
 
 
 async def test_a_preset_means_the_days_it_has_in_the_snapshot(client: Client) -> None:
@@ -121,6 +131,38 @@ async def test_who_has_the_revision_is_not_sent_it_again(client: Client, reader:
     reader.revision = 8
     response = await client.get(path, headers={"If-None-Match": '"7"'})
     assert (response.status, response.headers["ETag"]) == (200, '"8"')
+
+
+async def test_a_table_is_a_file_with_the_numbers_of_the_json(client: Client) -> None:
+    query = "from=2026-11-16&to=2026-11-22&channel=whatsapp&origin=none"
+    response = await client.get(f"{CSV}?table=advisors&{query}")
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.headers["Content-Disposition"] == (
+        'attachment; filename="mediana_acme_advisors_2026-11-16_2026-11-22.csv"'
+    )
+    assert response.headers["ETag"] == '"7"'
+    rows = list(csv.DictReader(io.StringIO((await response.read()).decode(), newline="")))
+    answer = (await (await client.get(f"{METRICS}?{query}")).json())["metrics"]["by_advisor"]
+    assert [row["advisor"] for row in rows] == [row["advisor"] for row in answer]
+    assert [int(row["response_count"]) for row in rows] == [row["response"]["count"] for row in answer]
+    assert rows[0]["name"] == "Ana Pérez"
+
+
+async def test_a_table_of_a_preset_has_the_days_of_the_snapshot(client: Client) -> None:
+    response = await client.get(f"{CSV}?table=days&period=last_month")
+    assert 'filename="mediana_acme_days_2026-10-01_2026-10-31.csv"' in response.headers["Content-Disposition"]
+    assert len((await response.text()).split("\r\n")) == 1 + 31 + 1
+
+
+async def test_the_name_of_a_file_is_harmless_whatever_the_account_is_called(reader: FakeReader) -> None:
+    reader.accounts_published = ['a"; x=\r\n/é']
+    async with TestClient(TestServer(create_web_app(reader))) as client:
+        response = await client.get(
+            "/api/v1/accounts/a%22%3B%20x%3D%0D%0A%2F%C3%A9/metrics.csv?table=days&period=today"
+        )
+        assert response.headers["Content-Disposition"] == (
+            'attachment; filename="mediana_a___x______days_2026-11-22_2026-11-22.csv"'
+        )
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/api/v1/accounts", REPORT, WEEK, "/static/page.js"])
@@ -157,6 +199,16 @@ async def test_head_answers_like_get_without_a_body(client: Client, path: str) -
         (f"{METRICS}?period=", 400, "unknown_period"),
         (f"{WEEK}&orgin=Google", 400, "unknown_parameter"),
         (f"{REPORT}?group=sales", 400, "unknown_parameter"),
+        (f"{WEEK}&table=days", 400, "unknown_parameter"),
+        (f"{CSV}?period=today", 400, "unknown_table"),
+        (f"{CSV}?period=today&table=everything", 400, "unknown_table"),
+        (f"{CSV}?period=today&table=days&table=days", 400, "repeated_parameter"),
+        (f"{CSV}?table=days", 400, "bad_range"),
+        (f"{CSV}?table=days&period=today&format=xlsx", 400, "unknown_parameter"),
+        ("/api/v1/accounts/nobody/metrics.csv?table=days&period=today", 404, "no_report"),
+        ("/api/v1/accounts/nobody/events", 404, "no_report"),
+        ("/api/v1/accounts/acme/events?since=6", 400, "unknown_parameter"),
+        ("/api/v1/openapi.json?x=1", 400, "unknown_parameter"),
     ],
 )
 async def test_every_refusal_has_one_shape(client: Client, path: str, status: int, code: str) -> None:
@@ -198,7 +250,7 @@ async def test_every_response_carries_the_security_headers(client: Client, path:
 # --- who may read what ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/api/v1/accounts", REPORT, WEEK])
+@pytest.mark.parametrize("path", ["/api/v1/accounts", REPORT, WEEK, f"{CSV}?table=days&period=today"])
 async def test_where_tokens_are_in_force_a_token_is_needed(guarded: Client, path: str) -> None:
     assert await error_of(guarded, path) == (401, "token_needed")
     assert (await guarded.get(path)).headers["WWW-Authenticate"].startswith("Bearer")
@@ -212,7 +264,9 @@ async def test_where_tokens_are_in_force_a_token_is_needed(guarded: Client, path
     assert (await guarded.get(path, headers=bearer("acme"))).status == 200
 
 
-@pytest.mark.parametrize("path", [REPORT, WEEK, "/api/v1/accounts/nobody/report"])
+@pytest.mark.parametrize(
+    "path", [REPORT, WEEK, f"{CSV}?table=days&period=today", f"{CSV}", "/api/v1/accounts/nobody/report"]
+)
 async def test_a_token_of_another_account_learns_nothing(guarded: Client, reader: FakeReader, path: str) -> None:
     assert await error_of(guarded, path, headers=bearer("globex")) == (403, "forbidden")
     assert reader.asked == []
@@ -297,6 +351,110 @@ def test_the_server_does_not_start_open_to_all_by_mistake(
 ) -> None:
     assert http.run(config) == 2
     assert told in capsys.readouterr().err
+
+
+# --- how often, and what is logged ---------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_caller_may_ask_a_burst_and_then_at_its_rate() -> None:
+    clock = Clock()
+    rates = Rates(2.0, clock)
+    assert [rates.take("a") for _ in range(4)] == [0, 0, 0, 0]  # two seconds' worth
+    assert rates.take("a") == 0.5
+    assert rates.take("b") == 0
+    clock.seconds += 0.25
+    assert rates.take("a") == 0.25  # asking too early costs nothing
+    clock.seconds += 0.25
+    assert (rates.take("a"), rates.take("a")) == (0, 0.5)
+    clock.seconds += 1_000_000
+    assert [rates.take("a") for _ in range(5)] == [0, 0, 0, 0, 0.5]  # no more than a burst was saved up
+
+
+def test_a_rate_below_one_a_second_lets_one_through() -> None:
+    rates = Rates(0.1, Clock())
+    assert (rates.take("a"), rates.take("a")) == (0, 10.0)
+
+
+def test_callers_that_come_once_take_no_memory_for_ever() -> None:
+    rates = Rates(1.0, Clock())
+    for caller in range(CALLERS + 500):
+        rates.take(str(caller))
+    assert len(rates._buckets) == CALLERS
+
+
+async def test_who_asks_too_often_is_told_when_to_come_back(reader: FakeReader) -> None:
+    clock = Clock()
+    app = create_web_app(reader, rates=Rates(0.5, clock))
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.get(REPORT)).status == 200
+        assert await error_of(client, REPORT) == (429, "too_many_requests")
+        assert (await client.get("/api/v1/nowhere")).headers["Retry-After"] == "2"
+        for path in ("/", "/healthz", "/static/page.js"):
+            assert (await client.get(path)).status == 200
+        clock.seconds += 2
+        assert (await client.get(REPORT)).status == 200
+
+
+async def test_each_token_has_its_own_rate_and_guesses_share_that_of_their_address(reader: FakeReader) -> None:
+    app = create_web_app(reader, Access(DIGESTS), rates=Rates(0.5, Clock()))
+    async with TestClient(TestServer(app)) as client:
+        for account in TOKENS:
+            path = f"/api/v1/accounts/{account}/report"
+            assert (await client.get(path, headers=bearer(account))).status == 200
+            assert (await client.get(path, headers=bearer(account))).status == 429
+        guesses = [(await client.get(REPORT, headers={"Authorization": f"Bearer {n}"})).status for n in range(3)]
+        assert guesses == [401, 429, 429]
+
+
+async def test_the_access_log_has_neither_query_nor_token(reader: FakeReader, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aiohttp.access")
+    server = TestServer(create_web_app(reader, Access(DIGESTS)))
+    await server.start_server(access_log_class=AccessLogger)
+    async with TestClient(server) as client:
+        await client.get(f"{WEEK}&origin=secret-origin&token=secret-token", headers=bearer("acme"))
+        await client.get("/api/v1/accounts/a%0Ab/report?x=secret", headers=bearer("acme"))
+    lines = [record.getMessage() for record in caplog.records if record.name == "aiohttp.access"]
+    assert re.fullmatch(rf'127\.0\.0\.1 "GET {METRICS}" 400 \d+ \d+\.\d{{3}}', lines[0])
+    assert '"GET /api/v1/accounts/a%0Ab/report" 403' in lines[1]
+    assert "secret" not in caplog.text
+    assert TOKENS["acme"] not in caplog.text
+
+
+# --- what the documentation shows -----------------------------------------------------------------------------------
+
+
+def shown_commands() -> list[list[str]]:
+    """Every curl in docs/snapshot.md, as its words."""
+    lines = (DOCS / "snapshot.md").read_text(encoding="utf-8").splitlines()
+    return [shlex.split(line.removeprefix("$ ")) for line in lines if re.match(r"(\$ )?curl ", line)]
+
+
+async def test_every_curl_of_the_documentation_is_answered(client: Client) -> None:
+    commands = shown_commands()
+    assert len(commands) >= 9
+    for words in commands:
+        url = next(word for word in words if "://" in word)
+        headers = dict(word.split(": ", 1) for word in words if re.match(r"[A-Z][\w-]+: ", word))
+        async with client.get("/" + url.split("/", 3)[3], headers=headers) as response:
+            assert response.status == (304 if "If-None-Match" in headers else 200), words
+
+
+async def test_every_address_that_grafana_is_given_is_answered(client: Client) -> None:
+    shown = re.findall(r"`…(/metrics[^`]*)`", (DOCS / "snapshot.md").read_text(encoding="utf-8"))
+    assert len(shown) == 3
+    for path in shown:
+        for end in ("from", "to"):
+            path = path.replace(f"${{__{end}:date:YYYY-MM-DD}}", "2026-11-22")
+        async with client.get(f"/api/v1/accounts/acme{path}") as response:
+            assert response.status == 200, path
 
 
 # --- the page's files ----------------------------------------------------------------------------------------------
