@@ -78,6 +78,7 @@ class SnapshotReader:
         What it yields says only "look now": a look after each misses nothing, whatever Redis lost in between. Close it
         with `aclose`, which ends the subscription.
         """
+        await self._redis.initialize()  # a Cluster's client that was never used does not know its nodes
         async with self._redis.pubsub() as subscription:
             await subscription.subscribe(PublicKeys(self._namespace, account_id).channel)
             while True:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,14 @@ def test_an_account_that_no_file_could_name_is_refused(tmp_path: Path, account: 
     with pytest.raises(TokenError):
         create(tmp_path / "tokens.toml", account)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_made_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    with ThreadPoolExecutor(8) as pool:
+        tokens = [str(made["token"]) for made in pool.map(lambda _: create(file, "acme"), range(40))]
+    access = read_tokens_file(file)
+    assert [access.opened_by(token) for token in tokens] == [{"acme"}] * 40
 
 
 def test_a_file_that_is_no_tokens_file_is_left_alone(tmp_path: Path) -> None:
