@@ -9,13 +9,11 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streams.config import Config
-from streams.web.access import Access, TokensFileError, read_tokens_file
+from streams.web.access import Access, TokensFileError, read_account_lists, read_tokens_file
 
 EVERY_ACCOUNT = "*"
 
@@ -78,15 +76,7 @@ def opens(accounts: frozenset[str], account_id: str) -> bool:
 
 def read_secrets_file(path: Path) -> dict[str, list[str]]:
     """The signing secrets of each account. Raises `TokensFileError`, which never repeats what the file holds."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise TokensFileError(f"cannot read the secrets file {path}: {error.strerror or 'no such file'}") from None
-    except ValueError:
-        raise TokensFileError(f"the secrets file {path} is neither TOML nor, if it is named *.json, JSON") from None
-    if not isinstance(content, dict):
-        raise TokensFileError(f"the secrets file {path} must map accounts to lists of secrets")
+    content = read_account_lists(path, "secrets", "secrets")
     for account, secrets in content.items():
         if not isinstance(secrets, list) or not all(isinstance(one, str) and len(one) >= 16 for one in secrets):
             raise TokensFileError(

@@ -16,6 +16,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -108,17 +109,26 @@ def read_tokens_file(path: Path) -> Access:
     return Access(read_digests(path))
 
 
-def read_digests(path: Path) -> Digests:
-    """What a tokens file holds. Raises `TokensFileError`, which never repeats it."""
+def read_account_lists(path: Path, what: str, listed: str) -> dict[str, Any]:
+    """A TOML or JSON file that maps accounts to lists, which the caller checks.
+
+    `what` names the file and `listed` its content in the messages. Raises `TokensFileError`, which never repeats it.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
-        raise TokensFileError(f"cannot read the tokens file {path}: {error.strerror or 'no such file'}") from None
+        raise TokensFileError(f"cannot read the {what} file {path}: {error.strerror or 'no such file'}") from None
     except ValueError:
-        raise TokensFileError(f"the tokens file {path} is neither TOML nor, if it is named *.json, JSON") from None
+        raise TokensFileError(f"the {what} file {path} is neither TOML nor, if it is named *.json, JSON") from None
     if not isinstance(content, dict):
-        raise TokensFileError(f"the tokens file {path} must map accounts to lists of SHA-256 digests")
+        raise TokensFileError(f"the {what} file {path} must map accounts to lists of {listed}")
+    return content
+
+
+def read_digests(path: Path) -> Digests:
+    """What a tokens file holds. Raises `TokensFileError`, which never repeats it."""
+    content = read_account_lists(path, "tokens", "SHA-256 digests")
     for account, digests in content.items():
         if not isinstance(digests, list) or not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in digests):
             raise TokensFileError(
