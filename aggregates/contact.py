@@ -8,11 +8,9 @@ sees to both. The rules are those of the report's definitions, in the order they
 
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
-
 from aggregates import counters
 from aggregates.counters import Deltas, observation
-from aggregates.journal import (
+from aggregates.entry import (
     CALLED,
     CLOSED,
     CREATED,
@@ -37,55 +35,88 @@ from aggregates.rules import RulesBook
 UNKNOWN_CHANNEL = "unknown"
 
 
-class Pair(Struct, array_like=True, gc=False):
+Touch = tuple[str | None, str, str | None]
+"""The advisor, channel and group of an effective contact."""
+
+
+class Pair:
     """A (channel, group) in which the contact was active: on which day last, and on which before that."""
 
-    channel: str
-    group: str | None
-    last: int
-    before: int | None = None
+    __slots__ = ("before", "channel", "group", "last")
+
+    def __init__(self, channel: str, group: str | None, last: int, before: int | None = None) -> None:
+        self.channel = channel
+        self.group = group
+        self.last = last
+        self.before = before
 
 
-class Contact(Struct, array_like=True, gc=False):
+class Contact:
     """What a contact is at one moment. Mutable; `None` where a thing has not happened."""
 
-    creation: Entry | None = None
-    """The creation, known from the contact's first entry on; `created` tells whether it has been stepped through."""
-    created: bool = False
-    deleted: bool = False
-    merged: bool = False
-    group: str | None = None
-    origin: str | None = None
+    __slots__ = (
+        "active_day",
+        "bot",
+        "bot_wrote",
+        "closed",
+        "conversations",
+        "created",
+        "creation",
+        "deleted",
+        "first_from_ms",
+        "group",
+        "merged",
+        "origin",
+        "pairs",
+        "reached",
+        "resolved",
+        "snoozed",
+        "touch_day",
+        "touches",
+        "wait_channel",
+        "wait_day",
+        "wait_ms",
+    )
 
-    reached: bool = False
-    """An advisor has effectively contacted the contact; in the origins it is `engaged`."""
-    closed: bool = False
-    resolved: bool = False
+    def __init__(self) -> None:
+        self.creation: Entry | None = None
+        """The creation, known from the first entry on; `created` tells whether it has been stepped through."""
+        self.created = False
+        self.deleted = False
+        self.merged = False
+        self.group: str | None = None
+        self.origin: str | None = None
 
-    bot: bool = False
-    """A bot is in charge."""
-    wait_ms: int | None = None
-    """Since when the contact waits for an answer."""
-    wait_day: int = 0
-    wait_channel: str = UNKNOWN_CHANNEL
-    snoozed: bool = False
-    first_from_ms: int | None = None
-    """From when the first response is measured; it counts from the creation at the earliest."""
-    bot_wrote: bool = False
-    """A bot wrote, and the contact has not begun to wait since: its next wait moves `first_from_ms`."""
+        self.reached = False
+        """An advisor has effectively contacted the contact; in the origins it is `engaged`."""
+        self.closed = False
+        self.resolved = False
 
-    conversations: dict[str, tuple[str, bool]] = {}
-    """Conversation id → opening channel, and whether it is closed (its id is spent)."""
-    touch_day: int = 0
-    touches: tuple[tuple[str | None, str, str | None], ...] = ()
-    """The (advisor, channel, group) that reached the contact on `touch_day`, sorted."""
-    active_day: int = 0
-    pairs: list[Pair] = []
+        self.bot = False
+        """A bot is in charge."""
+        self.wait_ms: int | None = None
+        """Since when the contact waits for an answer."""
+        self.wait_day = 0
+        self.wait_channel = UNKNOWN_CHANNEL
+        self.snoozed = False
+        self.first_from_ms: int | None = None
+        """From when the first response is measured; it counts from the creation at the earliest."""
+        self.bot_wrote = False
+        """A bot wrote, and the contact has not begun to wait since: its next wait moves `first_from_ms`."""
+
+        self.conversations: dict[str, tuple[str, bool]] = {}
+        """Conversation id → opening channel, and whether it is closed (its id is spent)."""
+        self.touch_day = 0
+        self.touches: tuple[Touch, ...] = ()
+        """The (advisor, channel, group) that reached the contact on `touch_day`, sorted."""
+        self.active_day = 0
+        self.pairs: list[Pair] = []
 
 
 def born_as(creation: Entry | None) -> Contact:
     """A contact before its first entry, its creation (which may come later in its journal, or never) known."""
-    contact = Contact(creation=creation)
+    contact = Contact()
+    contact.creation = creation
     if creation is not None:
         contact.group = creation.group
         contact.origin = creation.origin
@@ -352,7 +383,7 @@ def _reach(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None
 # --- what a contact contributes as a whole ---------------------------------------------------------------------------
 
 
-def _touch(contact: Contact, entry: Entry, touch: tuple[str | None, str, str | None], out: Deltas) -> None:
+def _touch(contact: Contact, entry: Entry, touch: Touch, out: Deltas) -> None:
     """Count the contact under the set of all that reached it this day."""
     day = max(entry.day, contact.touch_day)  # see `_act`
     if contact.touch_day != day:

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from aggregates.errors import NegativeCounter
 from aggregates.sketch import bin_of
 
 FIRST_RESPONSE = "f"
@@ -45,14 +46,6 @@ Value = int | Vector
 # Slots of a vector. The bins of the two clocks alternate, so that a later field of one kind never moves the other.
 COUNT, WITHOUT_SCHEDULE, TARGETED, WITHIN_ELAPSED, WITHIN_BUSINESS = range(5)
 _FIRST_BIN = 8
-
-
-class NegativeCounter(ArithmeticError):
-    """More was taken away from a counter than it held: state and counters are not of one history."""
-
-    def __init__(self, field: Field) -> None:
-        super().__init__(f"counter {field!r} would fall below zero; state and counters do not belong together")
-        self.field = field
 
 
 def observation(elapsed_ms: int, business_ms: int | None, target_ms: int | None) -> Vector:

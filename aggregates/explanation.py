@@ -12,7 +12,7 @@ from aggregates import counters
 from aggregates.business import Span
 from aggregates.contact import Contact, born_as, step
 from aggregates.counters import Deltas
-from aggregates.journal import CREATED, EFFECTIVE, HANDED_OFF, SENT, SNOOZE, UNCOUNTED, Entry
+from aggregates.entry import CREATED, EFFECTIVE, HANDED_OFF, SENT, SNOOZE, UNCOUNTED, Entry
 from aggregates.rules import RulesBook
 from schemas.events import EVENT_TYPES, type_name
 

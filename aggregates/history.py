@@ -11,38 +11,25 @@ Conversation events more than the lateness window behind the contact's newest ev
 """
 
 from bisect import insort
-from collections.abc import Callable
 from enum import Enum
+from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from aggregates.contact import Contact, born_as, step
+from aggregates.contact_bytes import ContactParts, contact_of, contact_parts, decode_contact, encode_contact
 from aggregates.counters import Deltas
-from aggregates.journal import CREATED, Entry, decode_entries, encode_entries, entry_of
+from aggregates.entry import CREATED, STARTED, Entry, entry_of
+from aggregates.errors import ArchiveNeeded, StateVersionError
+from aggregates.journal import Journal, JournalParts, decode_entries, encode_entries, journal_of
 from aggregates.rules import RulesBook
-from schemas.events import BaseEvent, Event, instant_us
+from schemas.events import Event, instant_us
 
-STATE_VERSION = 1
-"""First byte of an encoded history. A change of `Contact`, `Entry` or `_Stored` that old bytes do not fit raises it."""
+STATE_VERSION: Final = 2
+"""First byte of an encoded history. A change of what is encoded that old bytes do not fit raises it."""
 
 CHUNK_ENTRIES = 32
 """How many entries leave the journal together: enough to make archiving rare, few enough to keep a state small."""
-
-
-class StateVersionError(ValueError):
-    """The bytes are of a version of the state that this program does not know."""
-
-    def __init__(self, version: int) -> None:
-        super().__init__(
-            f"state version {version} is unknown to this program, which writes {STATE_VERSION}: "
-            "run the version of Mediana that wrote it, or rebuild into a new namespace"
-        )
-        self.version = version
-
-
-class ArchiveNeeded(RuntimeError):
-    """`fold` was given an event that belongs before the journal, without the archive; see `needs_archive`."""
 
 
 class Outcome(Enum):
@@ -53,25 +40,18 @@ class Outcome(Enum):
     TOO_LATE = "too-late"
 
 
-class _Stored(Struct, array_like=True, gc=False):
-    tip: Contact
-    journal: list[Entry]
-    newest_us: int
-    base: bytes | None
-    mark: bytes | None
-    mark_length: int
-    archive_count: int
-    archived_until_us: int
+_Stored = tuple[ContactParts, JournalParts, int, bytes | None, bytes | None, int, int, int]
+"""Tip, journal, newest instant, base, mark, its length, chunks of the archive, and until when they reach."""
 
-
-_encode_stored = msgspec.msgpack.Encoder().encode
-_decode_stored = msgspec.msgpack.Decoder(_Stored).decode
-_encode_contact: Callable[[Contact], bytes] = msgspec.msgpack.Encoder().encode
-_decode_contact = msgspec.msgpack.Decoder(Contact).decode
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Stored).decode
 
 
 def _order(entry: Entry) -> tuple[int, int, int, str]:
     return entry.order
+
+
+_VERSION_BYTE = bytes((STATE_VERSION,))
 
 
 class ContactHistory:
@@ -81,12 +61,10 @@ class ContactHistory:
         "_archive",
         "_archive_dirty",
         "_base",
-        "_ids",
         "_journal",
         "_mark",
         "_mark_length",
         "_tip",
-        "_versions",
         "archive_count",
         "archived_until_us",
         "newest_us",
@@ -95,10 +73,7 @@ class ContactHistory:
     def __init__(self) -> None:
         """A contact never heard of."""
         self._tip = Contact()
-        self._journal: list[Entry] = []
-        self._ids: dict[str, Entry] | None = None
-        # Versions of the rules that the journal names, or more; found anew when unknown.
-        self._versions: set[int] | None = None
+        self._journal = journal_of([])
         self._base: bytes | None = None
         # The state after the journal's first `_mark_length` entries: the next base, taken when the tip passed there.
         self._mark: bytes | None = None
@@ -117,21 +92,27 @@ class ContactHistory:
 
     @property
     def journal(self) -> list[Entry]:
-        """The entries since the archive, in event order; read only."""
-        return self._journal
+        """The entries since the archive, in event order."""
+        return self._journal.entries()
+
+    @property
+    def journal_length(self) -> int:
+        """How many entries the journal has."""
+        return self._journal.count
 
     @property
     def entries(self) -> list[Entry]:
         """All entries in event order, if the archive is attached or there is none; else those of the journal."""
-        return [*(self._archive or ()), *self._journal]
+        journal = self._journal.entries()
+        return journal if self._archive is None else self._archive + journal
 
     # --- bytes -------------------------------------------------------------------------------------------------------
 
     def encode(self) -> bytes:
         """The history's bytes, the archive apart: a version byte and one msgpack array."""
-        stored = _Stored(
-            self._tip,
-            self._journal,
+        stored = (
+            contact_parts(self._tip),
+            self._journal.parts(),
             self.newest_us,
             self._base,
             self._mark,
@@ -139,23 +120,23 @@ class ContactHistory:
             self.archive_count,
             self.archived_until_us,
         )
-        return bytes((STATE_VERSION,)) + _encode_stored(stored)
+        return _VERSION_BYTE + _encode(stored)
 
     @classmethod
     def decode(cls, data: bytes) -> "ContactHistory":
         """The history of `encode`'s bytes. Raises `StateVersionError`, or `ValueError` when they are damaged."""
         if not data or data[0] != STATE_VERSION:
-            raise StateVersionError(data[0] if data else -1)
-        stored = _decode_stored(memoryview(data)[1:])
-        history = cls()
-        history._tip = stored.tip
-        history._journal = stored.journal
-        history.newest_us = stored.newest_us
-        history._base = stored.base
-        history._mark = stored.mark
-        history._mark_length = stored.mark_length
-        history.archive_count = stored.archive_count
-        history.archived_until_us = stored.archived_until_us
+            raise StateVersionError(data[0] if data else -1, STATE_VERSION)
+        tip, journal, newest_us, base, mark, mark_length, archive_count, archived_until_us = _decode(data[1:])
+        history = ContactHistory()
+        history._tip = contact_of(tip)
+        history._journal = Journal(journal)
+        history.newest_us = newest_us
+        history._base = base
+        history._mark = mark
+        history._mark_length = mark_length
+        history.archive_count = archive_count
+        history.archived_until_us = archived_until_us
         return history
 
     # --- the fold ----------------------------------------------------------------------------------------------------
@@ -172,11 +153,12 @@ class ContactHistory:
         """
         if at_us is None:
             at_us = instant_us(event.occurred_at)
-        ids = self._ids
-        if ids is None:
-            ids = self._ids = {entry.id: entry for entry in self._journal}
-        known = ids.get(event.id)
-        if event.topic == "conversations" and at_us < self.newest_us - lateness_ms * 1000:
+        journal = self._journal
+        known: Entry | None = None
+        if journal.may_have(event.id):
+            known = _with_id(journal.entries(), event.id)
+        horizon_us = self.newest_us - lateness_ms * 1000
+        if at_us < horizon_us and event.rank >= STARTED:
             same = known is not None and known.at_us == at_us
             return Outcome.DUPLICATE if same else Outcome.TOO_LATE
         entry = entry_of(event, book.current, at_us)
@@ -188,28 +170,24 @@ class ContactHistory:
             if entry.kind == CREATED and self._tip.creation is None:
                 self._tip = born_as(entry)
             step(self._tip, entry, book, deltas)
-            self._journal.append(entry)
-            ids[entry.id] = entry
-            if self._versions is not None:
-                self._versions.add(entry.rules)
+            journal.append(entry)
         else:
-            journal = [other for other in self._journal if other is not known]
-            insort(journal, entry, key=_order)
-            self._refold(journal, book, self.newest_us - lateness_ms * 1000, deltas)
+            before = journal.entries()
+            after = [other for other in before if known is None or other.id != known.id]
+            insort(after, entry, key=_order)
+            self._refold(before, after, book, horizon_us, deltas)
         if at_us > self.newest_us:
             self.newest_us = at_us
         return Outcome.APPLIED
 
     def rule_versions(self) -> set[int]:
         """The versions of the rules that `fold` may ask its book for, besides the current one."""
-        versions = self._versions
-        if versions is None:
-            versions = self._versions = {entry.rules for entry in self._journal}
+        versions = set(self._journal.versions)
         if self._archive is not None:
-            return versions.union(entry.rules for entry in self._archive)
+            versions.update(entry.rules for entry in self._archive)
         return versions
 
-    def needs_archive(self, event: BaseEvent, lateness_ms: int, at_us: int | None = None) -> bool:
+    def needs_archive(self, event: Event, lateness_ms: int, at_us: int | None = None) -> bool:
         """Whether the event belongs before the journal, or changes which creation all of it is read with.
 
         A conversation event in time belongs there only where the lateness window was made longer meanwhile.
@@ -218,7 +196,7 @@ class ContactHistory:
             return False
         if at_us is None:
             at_us = instant_us(event.occurred_at)
-        if event.topic == "conversations" and at_us < self.newest_us - lateness_ms * 1000:
+        if event.rank >= STARTED and at_us < self.newest_us - lateness_ms * 1000:
             return False  # too late: `fold` sets it aside
         if at_us <= self.archived_until_us:
             return True
@@ -241,69 +219,79 @@ class ContactHistory:
         if self._archive_dirty:
             assert self._archive is not None
             chunks = self._rewritten_archive()
-        horizon_us = self.newest_us - lateness_ms * 1000
-        if self._mark is not None and self._journal[self._mark_length - 1].at_us < horizon_us:
-            leaving = self._journal[: self._mark_length]
-            del self._journal[: self._mark_length]
-            chunks.append((self.archive_count, encode_entries(leaving)))
-            self.archive_count += 1
-            self.archived_until_us = leaving[-1].at_us
-            self._base, self._mark, self._mark_length = self._mark, None, 0
-            self._ids = self._versions = None
-        if self._mark is None and len(self._journal) >= CHUNK_ENTRIES:
-            self._mark, self._mark_length = _encode_contact(self._tip), len(self._journal)
+        if self._mark is not None:
+            horizon_us = self.newest_us - lateness_ms * 1000
+            entries = self._journal.entries()
+            leaving = entries[: self._mark_length]
+            if leaving[-1].at_us < horizon_us:
+                chunks.append((self.archive_count, encode_entries(leaving)))
+                self.archive_count += 1
+                self.archived_until_us = leaving[-1].at_us
+                self._journal = journal_of(entries[self._mark_length :], leaving[-1].at_us // 1000)
+                self._base, self._mark, self._mark_length = self._mark, None, 0
+        if self._mark is None and self._journal.count >= CHUNK_ENTRIES:
+            self._mark, self._mark_length = encode_contact(self._tip), self._journal.count
         self._archive = None
         return chunks
 
     def _is_next(self, entry: Entry) -> bool:
         """Whether stepping the tip is all there is to do."""
-        if not self._journal:
+        if not self._journal.count:
             return True
         if entry.kind == CREATED and self._tip.creation is None:
             return False  # what came before must be read again, with the creation known
-        last = self._journal[-1]
-        return last.at_us < entry.at_us or (last.at_us == entry.at_us and last.order < entry.order)
+        if entry.at_us > self.newest_us:
+            return True
+        last = self._journal.last()
+        return last is not None and last.order < entry.order
 
-    def _refold(self, journal: list[Entry], book: RulesBook, horizon_us: int, deltas: Deltas) -> None:
+    def _refold(
+        self, before: list[Entry], after: list[Entry], book: RulesBook, horizon_us: int, deltas: Deltas
+    ) -> None:
         """Replace the journal: take away what the old one contributed, add what the new one does.
 
         Both are folded from the mark, if they differ after it only. Else the mark is set anew, where the entries past
         the lateness window end: so a contact whose events always come in some disorder has a short journal too.
         """
-        change, before = Deltas(), Deltas()
-        if self._mark is not None and self._is_as_before(journal, self._mark_length):
-            mark, length = self._mark, self._mark_length
-            tip = _decode_contact(mark)
-            _fold_entries(_decode_contact(mark), self._journal[length:], book, before)
+        change, taken = Deltas(), Deltas()
+        mark, length = self._mark, self._mark_length
+        if mark is not None and self._is_as_before(before, after, length):
+            tip = decode_contact(mark)
+            _fold_entries(decode_contact(mark), before[length:], book, taken)
         else:
             mark, length = None, 0
-            tip = self._start(journal)
-            _fold_entries(self._start(self._journal), self._journal, book, before)
-            settled = sum(entry.at_us < horizon_us for entry in journal)
+            tip = self._start(after)
+            _fold_entries(self._start(before), before, book, taken)
+            settled = len([True for entry in after if entry.at_us < horizon_us])
             if settled >= CHUNK_ENTRIES:
-                mark, length = _encode_contact(_fold_entries(tip, journal[:settled], book, change)), settled
-        _fold_entries(tip, journal[length:], book, change)
-        change.add(before, -1)
+                mark, length = encode_contact(_fold_entries(tip, after[:settled], book, change)), settled
+        _fold_entries(tip, after[length:], book, change)
+        change.add(taken, -1)
         change.clear_zeros()
         deltas.add(change, 1)
-        self._tip, self._journal, self._ids, self._versions = tip, journal, None, None
+        self._tip, self._journal = tip, journal_of(after, self._start_ms())
         self._mark, self._mark_length = mark, length
 
-    def _is_as_before(self, journal: list[Entry], length: int) -> bool:
+    def _is_as_before(self, before: list[Entry], after: list[Entry], length: int) -> bool:
         """Whether a new journal's first entries, and the creation they are read with, are those of the present one."""
-        if self._base is None and _creation_in(journal) is not _creation_in(self._journal):
+        if self._base is None and _creation_in(after) is not _creation_in(before):
             return False
-        return all(one is other for one, other in zip(journal[:length], self._journal[:length], strict=False))
+        if len(after) < length:
+            return False
+        return all(after[place] is before[place] for place in range(length))
+
+    def _start_ms(self) -> int:
+        return max(self.archived_until_us // 1000, 0)
 
     def _start(self, journal: list[Entry]) -> Contact:
-        return _decode_contact(self._base) if self._base is not None else born_as(_creation_in(journal))
+        return decode_contact(self._base) if self._base is not None else born_as(_creation_in(journal))
 
     def _fold_whole(self, entry: Entry, book: RulesBook, deltas: Deltas) -> Outcome:
         """Fold archive and journal, without and with the entry."""
         if self._archive is None:
             raise ArchiveNeeded("the event belongs before the journal: attach the contact's archive first")
-        before = self._archive + self._journal
-        same_id = next((other for other in before if other.id == entry.id), None)
+        before = self._archive + self._journal.entries()
+        same_id = _with_id(before, entry.id)
         if same_id is not None and same_id.order <= entry.order:
             return Outcome.DUPLICATE
         after = [other for other in before if other is not same_id]
@@ -312,14 +300,13 @@ class ContactHistory:
         _fold_entries(born_as(_creation_in(before)), before, book, taken)
         contact = born_as(_creation_in(after))
         archived = sum(other.at_us <= self.archived_until_us for other in after)
-        base = _encode_contact(_fold_entries(contact, after[:archived], book, change))
+        base = encode_contact(_fold_entries(contact, after[:archived], book, change))
         self._tip = _fold_entries(contact, after[archived:], book, change)
         change.add(taken, -1)
         change.clear_zeros()
         deltas.add(change, 1)
         self._base, self._mark, self._mark_length = base, None, 0
-        self._archive, self._journal, self._ids = after[:archived], after[archived:], None
-        self._versions = None
+        self._archive, self._journal = after[:archived], journal_of(after[archived:], self._start_ms())
         self._archive_dirty = True
         self.newest_us = max(self.newest_us, entry.at_us)
         return Outcome.APPLIED
@@ -335,7 +322,17 @@ class ContactHistory:
 
 
 def _creation_in(entries: list[Entry]) -> Entry | None:
-    return next((entry for entry in entries if entry.kind == CREATED), None)
+    for entry in entries:
+        if entry.kind == CREATED:
+            return entry
+    return None
+
+
+def _with_id(entries: list[Entry], event_id: str) -> Entry | None:
+    for entry in entries:
+        if entry.id == event_id:
+            return entry
+    return None
 
 
 def _fold_entries(contact: Contact, entries: list[Entry], book: RulesBook, out: Deltas) -> Contact:

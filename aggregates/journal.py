@@ -1,177 +1,206 @@
-"""Entries of a contact's journal: events as the fold and the ledger keep them.
+"""A contact's entries in few bytes: rows of small numbers over a table of the words they name.
 
-An entry is an event with everything that depends on the account's settings already read under the rules of the moment
-it arrived: its local day and hour, whether it is an effective contact, whether a close snoozes. The version of those
-rules stands beside it, for the business clock. So stepping through a journal again, years later and under other
-settings, gives what it gave the first time. Texts of messages and reasons are never kept.
+A row is a msgpack array: milliseconds since the row before, a code (kind, flags, actor, hour and local day packed into
+one integer), the event's id, and the places of the other words in the table; what is rare stands at the end and is
+left out where a row has none of it. Rows are only ever appended, so a state is written without making all of them
+anew, and they are read only when an event comes late: a contact that comes back after months costs its newest state.
 """
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
-from aggregates.rules import Rules
-from schemas.events import (
-    CallLogged,
-    ContactCreated,
-    ContactDeleted,
-    ContactMerged,
-    ContactMoved,
-    ContactRestored,
-    ConversationClosed,
-    ConversationHandedOff,
-    ConversationStarted,
-    ConversationTransferred,
-    Event,
-    MessageReceived,
-    MessageSent,
-    NoteAdded,
-    instant_us,
-)
+from aggregates.entry import Entry
 
-CREATED: Final = ContactCreated.rank
-DELETED: Final = ContactDeleted.rank
-RESTORED: Final = ContactRestored.rank
-MOVED: Final = ContactMoved.rank
-MERGED: Final = ContactMerged.rank
-STARTED: Final = ConversationStarted.rank
-RECEIVED: Final = MessageReceived.rank
-SENT: Final = MessageSent.rank
-CALLED: Final = CallLogged.rank
-NOTED: Final = NoteAdded.rank
-HANDED_OFF: Final = ConversationHandedOff.rank
-TRANSFERRED: Final = ConversationTransferred.rank
-CLOSED: Final = ConversationClosed.rank
+_DAY_MS: Final = 86_400_000
+_EPOCH_DAY: Final = 719_163
+"""`date(1970, 1, 1).toordinal()`."""
 
-# Flags of an entry: how it was read under the rules.
-EFFECTIVE: Final = 1
-"""An effective contact of an advisor."""
-UNCOUNTED: Final = 2
-"""Would be one, were its channel among the account's effective channels."""
-SNOOZE: Final = 4
-"""A close that only snoozes."""
-WAITS: Final = 8
-"""An inbound call that nobody accepted."""
+_ACTORS: Final[list[str | None]] = [None, "contact", "advisor", "import", "bot", "system"]
+_ACTOR_CODES: Final[dict[str | None, int]] = {actor: code for code, actor in enumerate(_ACTORS)}
+
+_NO_WORDS: Final = (None, None, None)
+
+_SEARCHED_ROWS: Final = 64
+"""Up to how many rows an id is looked for in their bytes; beyond, the ids are remembered apart."""
+
+JournalParts = tuple[int, int, int, list[str], list[int], bytes]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_rows = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
+_decode_chunk = msgspec.msgpack.Decoder(JournalParts).decode
 
 
-class Entry(Struct, array_like=True, frozen=True, gc=False):
-    """One event of a contact. `kind` is the event type's rank; `actor` who created, opened, wrote or called."""
+class Journal:
+    """Entries in event order."""
 
-    at_us: int
-    sequence: int
-    kind: int
-    id: str
-    rules: int
-    day: int
-    hour: int
-    flags: int = 0
-    actor: str | None = None
-    channel: str | None = None
-    conversation: str | None = None
-    advisor: str | None = None
-    group: str | None = None
-    to_conversation: str | None = None
-    origin: str | None = None
+    __slots__ = ("_ids", "_last", "_last_ms", "_places", "_rows", "_start_ms", "_words", "count", "versions")
+
+    def __init__(self, parts: JournalParts) -> None:
+        """The journal of another's `parts`."""
+        start_ms, last_ms, count, words, versions, rows = parts
+        self.count = count
+        self.versions = versions
+        """The versions of the rules that the entries name; perhaps more."""
+        self._start_ms = start_ms
+        self._last_ms = last_ms
+        self._words = words
+        self._rows = bytearray(rows)
+        self._places: dict[str | None, int] | None = None
+        self._ids: set[str] | None = None
+        self._last: Entry | None = None
+
+    def parts(self) -> JournalParts:
+        """From when the first row's milliseconds count, the last entry's, how many there are, the words, the versions
+        of the rules, and the rows.
+        """
+        return self._start_ms, self._last_ms, self.count, self._words, self.versions, bytes(self._rows)
 
     @property
-    def at_ms(self) -> int:
-        """The instant in milliseconds since 1970 UTC."""
-        return self.at_us // 1000
+    def size(self) -> int:
+        """Bytes of the rows."""
+        return len(self._rows)
 
-    @property
-    def order(self) -> tuple[int, int, int, str]:
-        """The event order of one contact: instant, sequence, type in the contract's order, id as text."""
-        return (self.at_us, self.sequence, self.kind, self.id)
+    def append(self, entry: Entry) -> None:
+        """Add an entry behind all others."""
+        at_us = entry.at_us
+        at_ms = at_us // 1000
+        day = entry.day - _EPOCH_DAY - at_ms // _DAY_MS  # -1, 0 or 1, by the zone
+        code = entry.kind | entry.flags << 4 | _ACTOR_CODES[entry.actor] << 8 | entry.hour << 11
+        if day:
+            code |= (2 * day if day > 0 else -2 * day - 1) << 16
+        versions = self.versions
+        version = len(versions) - 1
+        if version < 0 or versions[version] != entry.rules:
+            version = self._version(entry.rules)
+        places = self._places
+        if places is None:
+            places = self._places = _places_of(self._words)
+        event_id, channel, conversation = entry.id, entry.channel, entry.conversation
+        if channel not in places:
+            self._learn(channel)
+        if conversation not in places:
+            self._learn(conversation)
+        row: tuple[Any, ...] = (at_ms - self._last_ms, code, event_id, version, places[channel], places[conversation])
+        advisor = entry.advisor
+        if advisor is not None:
+            if advisor not in places:
+                self._learn(advisor)
+            row = (*row, places[advisor])
+        rest_us = at_us % 1000
+        rare = (entry.group, entry.to_conversation, entry.origin)
+        if rest_us or entry.sequence or rare != _NO_WORDS:
+            for word in rare:
+                if word not in places:
+                    self._learn(word)
+            if advisor is None:
+                row = (*row, 0)
+            row = (*row, places[rare[0]], places[rare[1]], places[rare[2]], rest_us, entry.sequence)
+        self._rows += _encode(row)
+        self.count += 1
+        self._last = entry
+        self._last_ms = at_ms
+        if self._ids is not None:
+            self._ids.add(event_id)
+
+    def last(self) -> Entry | None:
+        """The newest entry."""
+        if self._last is None and self.count:
+            self._last = self.entries()[-1]
+        return self._last
+
+    def may_have(self, event_id: str) -> bool:
+        """Whether an event of this id may be here: if not, it is not; if so, `entries` tells."""
+        if self._ids is not None:
+            return event_id in self._ids
+        if self.count > _SEARCHED_ROWS:
+            self._ids = {entry.id for entry in self.entries()}
+            return event_id in self._ids
+        return _encode(event_id) in self._rows
+
+    def entries(self) -> list[Entry]:
+        """All entries, in order. Raises `ValueError` when the bytes are damaged."""
+        entries: list[Entry] = []
+        at_ms = self._start_ms
+        words = self._words
+        for row in _decode_rows(_array_head(self.count) + self._rows):
+            width = len(row)
+            step_ms: int = row[0]
+            code: int = row[1]
+            at_ms += step_ms
+            wide = width > 7
+            day = code >> 16
+            day = day >> 1 if not day & 1 else -((day + 1) >> 1)
+            rest_us: int = row[10] if wide else 0
+            sequence: int = row[11] if wide else 0
+            entries.append(
+                Entry(
+                    at_ms * 1000 + rest_us,
+                    sequence,
+                    code & 15,
+                    row[2],
+                    self.versions[row[3]],
+                    day + _EPOCH_DAY + at_ms // _DAY_MS,
+                    code >> 11 & 31,
+                    code >> 4 & 15,
+                    _ACTORS[code >> 8 & 7],
+                    _word(words, row[4]),
+                    _word(words, row[5]),
+                    _word(words, row[6]) if width > 6 else None,
+                    _word(words, row[7]) if wide else None,
+                    _word(words, row[8]) if wide else None,
+                    _word(words, row[9]) if wide else None,
+                )
+            )
+        return entries
+
+    def _learn(self, word: str | None) -> None:
+        assert word is not None
+        assert self._places is not None
+        self._words.append(word)
+        self._places[word] = len(self._words)
+
+    def _version(self, version: int) -> int:
+        if version in self.versions:
+            return self.versions.index(version)
+        self.versions.append(version)
+        return len(self.versions) - 1
 
 
-def entry_of(event: Event, rules: Rules, at_us: int | None = None) -> Entry:
-    """The journal entry of an event under the account's rules."""
-    if at_us is None:
-        at_us = instant_us(event.occurred_at)
-    day, hour = rules.calendar.day_and_hour(at_us // 1000)
-    head = (at_us, event.sequence or 0, event.rank, event.id, rules.version, day, hour)
-    return _READERS[event.rank](head, event, rules)
+def journal_of(entries: list[Entry], start_ms: int = 0) -> Journal:
+    """A journal of these entries, which are in order."""
+    journal = Journal((start_ms, start_ms, 0, [], [], b""))
+    for entry in entries:
+        journal.append(entry)
+    return journal
 
 
-_Head = tuple[int, int, int, str, int, int, int]
+def encode_entries(entries: list[Entry]) -> bytes:
+    """The bytes of a chunk of an archive."""
+    return _encode(journal_of(entries).parts())
 
 
-def _created(head: _Head, event: ContactCreated, rules: Rules) -> Entry:
-    return Entry(*head, actor=event.by or "contact", channel=event.channel, group=event.group_id, origin=event.origin)
+def decode_entries(data: bytes) -> list[Entry]:
+    """The entries of a chunk. Raises `ValueError` when the bytes are damaged."""
+    return Journal(_decode_chunk(data)).entries()
 
 
-def _plain(head: _Head, event: Event, rules: Rules) -> Entry:
-    return Entry(*head)
+def _places_of(words: list[str]) -> dict[str | None, int]:
+    """Places count from 1; 0 is none."""
+    places: dict[str | None, int] = {None: 0}
+    for word in words:
+        places[word] = len(places)
+    return places
 
 
-def _moved(head: _Head, event: ContactMoved, rules: Rules) -> Entry:
-    return Entry(*head, group=event.group_id)
+def _word(words: list[str], place: int) -> str | None:
+    return words[place - 1] if place else None
 
 
-def _started(head: _Head, event: ConversationStarted, rules: Rules) -> Entry:
-    return Entry(*head, 0, event.by, event.channel, event.conversation_id)
-
-
-def _received(head: _Head, event: MessageReceived, rules: Rules) -> Entry:
-    return Entry(*head, 0, "contact", event.channel, event.conversation_id)
-
-
-def _sent(head: _Head, event: MessageSent, rules: Rules) -> Entry:
-    author = event.author
-    if author.kind != "advisor":
-        return Entry(*head, 0, author.kind, event.channel, event.conversation_id)
-    flags = EFFECTIVE if event.channel in rules.effective_channels else UNCOUNTED
-    return Entry(*head, flags, "advisor", event.channel, event.conversation_id, author.id)
-
-
-def _called(head: _Head, event: CallLogged, rules: Rules) -> Entry:
-    if event.direction == "inbound":
-        actor, reached = "contact", event.outcome == "accepted"
-        flags = 0 if reached else WAITS
-    else:
-        actor, reached = "advisor", event.outcome != "missed"
-        flags = 0
-    if reached and "call" in rules.effective_channels:
-        flags |= EFFECTIVE
-    return Entry(*head, flags, actor, "call", event.conversation_id, event.advisor_id)
-
-
-def _in_conversation(head: _Head, event: NoteAdded | ConversationHandedOff, rules: Rules) -> Entry:
-    return Entry(*head, conversation=event.conversation_id)
-
-
-def _transferred(head: _Head, event: ConversationTransferred, rules: Rules) -> Entry:
-    return Entry(
-        *head,
-        conversation=event.conversation_id,
-        advisor=event.advisor_id,
-        group=event.to_group_id,
-        to_conversation=event.to_conversation_id,
-    )
-
-
-def _closed(head: _Head, event: ConversationClosed, rules: Rules) -> Entry:
-    flags = SNOOZE if rules.snoozes(event.reason) else 0
-    return Entry(*head, flags, conversation=event.conversation_id, advisor=event.advisor_id)
-
-
-_READERS: dict[int, Callable[[_Head, Any, Rules], Entry]] = {
-    CREATED: _created,
-    DELETED: _plain,
-    RESTORED: _plain,
-    MOVED: _moved,
-    MERGED: _plain,
-    STARTED: _started,
-    RECEIVED: _received,
-    SENT: _sent,
-    CALLED: _called,
-    NOTED: _in_conversation,
-    HANDED_OFF: _in_conversation,
-    TRANSFERRED: _transferred,
-    CLOSED: _closed,
-}
-
-encode_entries: Callable[[list[Entry]], bytes] = msgspec.msgpack.Encoder().encode
-decode_entries: Callable[[bytes], list[Entry]] = msgspec.msgpack.Decoder(list[Entry]).decode
+def _array_head(count: int) -> bytes:
+    """What msgpack writes before an array of so many items."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")

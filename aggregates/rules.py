@@ -8,20 +8,12 @@ import hashlib
 import unicodedata
 
 from aggregates.business import BusinessClock
+from aggregates.errors import MissingRules
 from aggregates.localtime import LocalCalendar
 from schemas.accounts import AccountSettings, encode_settings
 
 _REMEMBERED_REASONS = 1_000
 """Reasons whose normalised form is not worked out again. Teams choose them from a list; free text must not pile up."""
-
-
-class MissingRules(KeyError):
-    """A journal names a version of the rules that was not loaded."""
-
-    def __init__(self, account_id: str, version: int) -> None:
-        super().__init__(f"account {account_id!r}: no settings of version {version:08x} at hand")
-        self.account_id = account_id
-        self.version = version
 
 
 def normalised_reason(reason: str) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, time
 
-from aggregates.counters import NegativeCounter
-from aggregates.history import ArchiveNeeded, ContactHistory, StateVersionError
-from aggregates.rules import MissingRules, RulesBook
+from aggregates.errors import ArchiveNeeded, MissingRules, NegativeCounter, StateVersionError
+from aggregates.history import ContactHistory
+from aggregates.rules import RulesBook
 from schemas.accounts import encode_settings
 from streams.absolute import absolute_values, day_writes, stored_values
 from streams.dead_letters import FOLD_ERROR, TOO_LATE, DeadLetter, DeadLetterLimit, DeadLetters

@@ -46,7 +46,7 @@ def run_files(
             if outcome is not Outcome.APPLIED:
                 excluded.append((event, outcome.value))
     history = replay.history(account, contact)
-    if history is None or not history.journal:
+    if history is None or not history.journal_length:
         print(f"mediana: {UnknownContactError(account, contact)}", file=sys.stderr)
         return 1
     replay.attach_archive(history, account, contact)

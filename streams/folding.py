@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aggregates.counters import Deltas, NegativeCounter
+from aggregates.counters import Deltas
+from aggregates.errors import MissingRules, NegativeCounter
 from aggregates.history import ContactHistory, Outcome
-from aggregates.rules import MissingRules, RulesBook
+from aggregates.rules import RulesBook
 from schemas.errors import InvalidEvent, UnknownType
 from schemas.events import BaseEvent, Event, decode_timed_record, type_name
 from streams.dead_letters import TOO_LATE, DeadLetter

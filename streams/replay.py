@@ -60,7 +60,7 @@ class Replay:
         outcome = history.fold(event, self.book(event.account_id), self._lateness_ms, deltas)
         self.outcomes[outcome.value] += 1
         self._add(event.account_id, deltas)
-        if len(history.journal) >= COMPACT_AT or history.archive_count:
+        if history.journal_length >= COMPACT_AT or history.archive_count:
             self._archives.setdefault(key, {}).update(history.compact(self._lateness_ms))
         return outcome
 

@@ -11,7 +11,6 @@ from aggregates import counters
 from aggregates.counters import (
     Deltas,
     Field,
-    NegativeCounter,
     Value,
     Vector,
     added,
@@ -26,6 +25,7 @@ from aggregates.counters import (
     unpacked,
 )
 from aggregates.cube import merged_counters
+from aggregates.errors import NegativeCounter
 from aggregates.sketch import bin_of
 
 counts = st.integers(1, 1 << 40)

@@ -3,16 +3,17 @@
 from collections.abc import Iterable
 from random import Random
 
-import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregates import history as history_module
+from aggregates.contact_bytes import encode_contact
 from aggregates.counters import Deltas, Field, Value, added, encode_field, encode_value
+from aggregates.entry import Entry
 from aggregates.history import ContactHistory, Outcome
-from aggregates.journal import Entry, decode_entries, encode_entries
+from aggregates.journal import decode_entries, encode_entries
 from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings
 from schemas.events import Event, decode_event
@@ -65,7 +66,7 @@ class Contacts:
 
     def contacts(self) -> dict[Key, bytes]:
         """What each contact is by now."""
-        return {key: msgspec.msgpack.encode(self.history(key).contact) for key in self.states}
+        return {key: encode_contact(self.history(key).contact) for key in self.states}
 
     def counters(self) -> dict[tuple[str, int], dict[bytes, bytes]]:
         return {
@@ -194,7 +195,7 @@ def test_a_contact_whose_every_event_is_taken_back_has_contributed_nothing(data:
     for event in decoded(history.events):
         kept.fold(event, BOOKS[event.account_id], 10**12, deltas)
     account_id = next((event["account_id"] for event in history.events), "plain")
-    kept._refold([], BOOKS[account_id], -1, deltas)
+    kept._refold(kept.journal, [], BOOKS[account_id], -1, deltas)
     deltas.clear_zeros()
     assert deltas.days == {}
 
@@ -222,4 +223,8 @@ entries = st.builds(
 @one_size
 @given(st.lists(entries, max_size=5))
 def test_a_chunk_of_the_archive_survives_its_bytes(chunk: list[Entry]) -> None:
-    assert decode_entries(encode_entries(chunk)) == chunk
+    assert list(map(fields_of, decode_entries(encode_entries(chunk)))) == list(map(fields_of, chunk))
+
+
+def fields_of(entry: Entry) -> list[object]:
+    return [getattr(entry, name) for name in Entry.__slots__]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from aggregates import counters
 from aggregates.contact import born_as, step
 from aggregates.counters import Deltas, added
+from aggregates.entry import CREATED
 from aggregates.history import ContactHistory, Outcome
-from aggregates.journal import CREATED
 from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings
 from schemas.events import decode_event

@@ -5,7 +5,6 @@ import pytest
 from aggregates import counters
 from aggregates.counters import (
     Deltas,
-    NegativeCounter,
     added,
     decode_field,
     decode_value,
@@ -14,6 +13,7 @@ from aggregates.counters import (
     observation,
     packed,
 )
+from aggregates.errors import NegativeCounter
 
 
 def test_a_field_is_one_msgpack_array() -> None:

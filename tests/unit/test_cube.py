@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aggregates import counters, cube
-from aggregates.counters import COUNT, Field, NegativeCounter, Value, packed
+from aggregates.counters import COUNT, Field, Value, packed
 from aggregates.cube import (
     ADVISOR,
     CHANNEL,
@@ -25,6 +25,7 @@ from aggregates.cube import (
     sets_key,
     slice_key,
 )
+from aggregates.errors import NegativeCounter
 from aggregates.filters import Filters
 
 DAY = 739_677

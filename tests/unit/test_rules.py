@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from aggregates.rules import MissingRules, Rules, RulesBook, normalised_reason
+from aggregates.errors import MissingRules
+from aggregates.rules import Rules, RulesBook, normalised_reason
 from schemas.accounts import decode_settings
 
 NINE_MS = 1_772_442_000_000  # 2026-03-02T09:00:00Z, a Monday

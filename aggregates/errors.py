@@ -1,0 +1,45 @@
+"""What the fold and the counters refuse. Apart from the code that raises it, which is compiled where it can be.
+
+ValueError
+└── StateVersionError   bytes of a version that this program does not know
+RuntimeError
+└── ArchiveNeeded       an event belongs before the journal, and the archive is not at hand
+KeyError
+└── MissingRules        a journal names a version of the rules that was not loaded
+ArithmeticError
+└── NegativeCounter     state and counters are not of one history
+"""
+
+from typing import Any
+
+
+class StateVersionError(ValueError):
+    """The bytes are of a version of the state that this program does not know."""
+
+    def __init__(self, version: int, known: int) -> None:
+        super().__init__(
+            f"state version {version} is unknown to this program, which writes {known}: "
+            "run the version of Mediana that wrote it, or rebuild into a new namespace"
+        )
+        self.version = version
+
+
+class ArchiveNeeded(RuntimeError):
+    """`fold` was given an event that belongs before the journal, without the archive; see `needs_archive`."""
+
+
+class MissingRules(KeyError):
+    """A journal names a version of the rules that was not loaded."""
+
+    def __init__(self, account_id: str, version: int) -> None:
+        super().__init__(f"account {account_id!r}: no settings of version {version:08x} at hand")
+        self.account_id = account_id
+        self.version = version
+
+
+class NegativeCounter(ArithmeticError):
+    """More was taken away from a counter than it held: state and counters are not of one history."""
+
+    def __init__(self, field: tuple[Any, ...]) -> None:
+        super().__init__(f"counter {field!r} would fall below zero; state and counters do not belong together")
+        self.field = field

@@ -1,0 +1,58 @@
+"""A journal's rows: few bytes, read back whole."""
+
+import pytest
+
+from aggregates import entry as entries
+from aggregates.entry import Entry
+from aggregates.journal import Journal, decode_entries, encode_entries, journal_of
+from schemas.events import EVENT_TYPES, type_name
+
+AT_US = 1_780_000_000_000_000
+
+
+def message(number: int, **fields: object) -> Entry:
+    day = AT_US // 86_400_000_000 + 719_163
+    return Entry(
+        AT_US + number * 30_000_000, 0, entries.RECEIVED, f"message-{number:03}", 7, day, 11, 0, "contact", "whatsapp",
+        "conversation-1", **fields,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("struct", EVENT_TYPES, ids=type_name)
+def test_kinds_are_the_ranks_of_the_event_types(struct: type) -> None:
+    word = type_name(struct).split(".")[1].upper()
+    name = {"LOGGED": "CALLED", "ADDED": "NOTED", "TRANSFERRED": "TRANSFERRED"}.get(word, word)
+    assert getattr(entries, name) == struct.rank  # type: ignore[attr-defined]
+
+
+def test_a_plain_message_costs_little_more_than_its_id() -> None:
+    # id 11 + 1, array 1, milliseconds 3, code 3, and a byte each for rules, channel and conversation
+    one, many = (len(bytes(journal_of([message(n) for n in range(count)]).parts()[-1])) for count in (1, 101))
+    assert (many - one) / 100 <= 24
+
+
+def test_an_id_that_is_the_beginning_of_another_is_another() -> None:
+    journal = journal_of([message(1)])
+    assert journal.may_have("message-001")
+    assert not journal.may_have("message-00")
+    assert not journal.may_have("message-0012")
+
+
+def test_what_is_rare_is_kept_too() -> None:
+    rare = Entry(
+        AT_US + 1, -3, entries.TRANSFERRED, "t", 9, 739_900, 23, conversation="c", group="", to_conversation="d"
+    )
+    created = Entry(AT_US, 0, entries.CREATED, "k", 7, 739_900, 0, actor="import", channel="email", origin="")
+    (first, second) = decode_entries(encode_entries([created, rare]))
+    for name in Entry.__slots__:
+        assert getattr(first, name) == getattr(created, name), name
+        assert getattr(second, name) == getattr(rare, name), name
+
+
+def test_a_journal_goes_on_after_its_bytes() -> None:
+    journal = journal_of([message(1), message(2)])
+    again = Journal(journal.parts())
+    again.append(message(3, advisor="ana"))
+    assert [entry.id for entry in again.entries()] == ["message-001", "message-002", "message-003"]
+    assert [entry.at_us for entry in again.entries()] == [AT_US + n * 30_000_000 for n in (1, 2, 3)]
+    assert again.parts()[2] == 3
