@@ -6,7 +6,7 @@ exception must be dropped, for its caches may hold what was not committed.
 
 import logging
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, time
 
@@ -15,9 +15,10 @@ from aggregates.history import ContactHistory
 from aggregates.rules import RulesBook
 from schemas.accounts import encode_settings
 from streams.absolute import absolute_values, day_writes, stored_values
+from streams.arrivals import Arrival
 from streams.dead_letters import FOLD_ERROR, TOO_LATE, DeadLetter, DeadLetterLimit, DeadLetters
 from streams.errors import SessionLost, ShardStopped
-from streams.folding import BrokenFold, Decoded, DecodedBatch, Folded, TopicRecord, decode, fold
+from streams.folding import BrokenFold, Folded, SortedOut, accounts_of, fold, sort_out
 from streams.kafka import ConsumerRecord
 from streams.keys import archive_field, rules_field
 from streams.ledger import Changes, Positions, Reads
@@ -35,7 +36,7 @@ class Batch:
     session: Session
     start: Positions
     end: Positions
-    records: Sequence[TopicRecord]
+    records: Sequence[Arrival]
 
 
 class BatchProcessor:
@@ -66,11 +67,8 @@ class BatchProcessor:
         session = batch.session
         if session.dropped or batch.start != session.positions:
             raise SessionLost(f"shard {session.shard}: the batch begins elsewhere than the session stands")
-        started = perf_counter()
-        decoded = decode(batch.records)
-        self._metrics.fold_seconds.observe(perf_counter() - started)
         try:
-            await self._apply(batch, decoded)
+            await self._apply(batch, sort_out(batch.records))
         except StateVersionError as error:
             raise ShardStopped(f"shard {session.shard}: {error}") from error
         except (NegativeCounter, MissingRules) as error:
@@ -79,17 +77,17 @@ class BatchProcessor:
                 "rebuild into a new namespace"
             ) from error
 
-    async def _apply(self, batch: Batch, decoded: DecodedBatch) -> None:
+    async def _apply(self, batch: Batch, found: SortedOut) -> None:
         session = batch.session
-        books = await self._rules.books(decoded.accounts())
-        histories, folded = await self._folded(session, decoded, books)
+        books = await self._rules.books(set(accounts_of(found.events).values()))
+        histories, folded = await self._folded(session, found, books)
         for deltas in folded.deltas.values():
             deltas.clear_zeros()
         stored = await stored_values(session, folded.deltas)
         days = absolute_values(stored, folded.deltas)
         changes = self._changes(batch, histories, folded.touched, books)
         changes.days = day_writes(days)
-        letters = decoded.letters + folded.letters
+        letters = found.letters + folded.letters
         verdicts = _verdicts(batch.records, letters)
         if letters:
             self._limit.check(verdicts, f"the last one: {letters[-1].reason}: {letters[-1].detail}")
@@ -105,28 +103,29 @@ class BatchProcessor:
                 session.days.put(day, values)
             session.stored_rules.update((account_id, book.current.version) for account_id, book in books.items())
         self._limit.accept(verdicts)
-        self._count(batch, decoded, folded, letters)
+        self._count(batch, found, folded, letters)
 
     async def _folded(
-        self, session: Session, decoded: DecodedBatch, books: Mapping[str, RulesBook]
+        self, session: Session, found: SortedOut, books: Mapping[str, RulesBook]
     ) -> tuple[dict[bytes, ContactHistory], Folded]:
         """Fold the batch. A record that breaks the fold is set aside, and the batch folded again without it."""
-        events = decoded.events
+        events = found.events
         broken_letters: list[DeadLetter] = []
         archived: set[bytes] = set()
         while True:
-            histories = await self._histories(session, {event.contact for event in events})
+            accounts = accounts_of(events)
+            histories = await self._histories(session, accounts)
             await self._attach_archives(
                 session, archived | _needing_archives(events, histories, self._lateness_ms), histories
             )
-            await self._load_rules(session, events, histories, books)
+            await self._load_rules(session, accounts, histories, books)
             started = perf_counter()
             try:
                 folded = self._fold(events, histories, books, self._lateness_ms)
             except BrokenFold as broken:
                 # What was folded before it has changed the histories at hand: forget them, and read them again.
                 session.histories.forget(histories)
-                contact, _, record, _ = broken.decoded
+                contact, record = broken.arrival.contact, broken.arrival.record
                 if isinstance(broken.cause, ArchiveNeeded) and contact not in archived:
                     archived.add(contact)
                     continue
@@ -139,7 +138,7 @@ class BatchProcessor:
             finally:
                 self._metrics.fold_seconds.observe(perf_counter() - started)
 
-    async def _histories(self, session: Session, contacts: set[bytes]) -> dict[bytes, ContactHistory]:
+    async def _histories(self, session: Session, contacts: Iterable[bytes]) -> dict[bytes, ContactHistory]:
         """The contacts' histories, from the cache or under the fence."""
         histories = {}
         missing = []
@@ -182,12 +181,12 @@ class BatchProcessor:
     async def _load_rules(
         self,
         session: Session,
-        events: Sequence[Decoded],
+        accounts: Mapping[bytes, str],
         histories: Mapping[bytes, ContactHistory],
         books: Mapping[str, RulesBook],
     ) -> None:
         missing: set[tuple[str, int]] = set()
-        for contact, account_id in {event.contact: event.event.account_id for event in events}.items():
+        for contact, account_id in accounts.items():
             book = books[account_id]
             missing.update((account_id, v) for v in histories[contact].rule_versions() if v not in book)
         if not missing:
@@ -216,7 +215,7 @@ class BatchProcessor:
                 changes.rules += (rules_field(account_id, rules.version), encode_settings(rules.settings))
         return changes
 
-    def _count(self, batch: Batch, decoded: DecodedBatch, folded: Folded, letters: Sequence[DeadLetter]) -> None:
+    def _count(self, batch: Batch, found: SortedOut, folded: Folded, letters: Sequence[DeadLetter]) -> None:
         metrics = self._metrics
         for type_name, count in folded.types.items():
             metrics.events.labels(type_name).inc(count)
@@ -227,7 +226,7 @@ class BatchProcessor:
                 metrics.late.inc(count)
         for letter in letters:
             metrics.dead_letters.labels(letter.reason).inc()
-        metrics.unknown.inc(decoded.unknown)
+        metrics.unknown.inc(found.unknown)
         metrics.batch_records.observe(len(batch.records))
         metrics.last_commit.set(time())
 
@@ -240,29 +239,31 @@ def checksum(record: ConsumerRecord) -> bytes:
     return b"%d:%08x" % (record.offset, crc)
 
 
-def _checks(records: Sequence[TopicRecord]) -> tuple[bytes | None, bytes | None]:
+def _checks(arrivals: Sequence[Arrival]) -> tuple[bytes | None, bytes | None]:
     last: list[bytes | None] = [None, None]
     waiting = {0, 1}
-    for topic, record in reversed(records):
-        if topic in waiting:
-            last[topic] = checksum(record)
-            waiting.discard(topic)
+    for arrival in reversed(arrivals):
+        if arrival.topic in waiting:
+            last[arrival.topic] = checksum(arrival.record)
+            waiting.discard(arrival.topic)
             if not waiting:
                 break
     return last[0], last[1]
 
 
 def _needing_archives(
-    events: Sequence[Decoded], histories: Mapping[bytes, ContactHistory], lateness_ms: int
+    events: Sequence[Arrival], histories: Mapping[bytes, ContactHistory], lateness_ms: int
 ) -> set[bytes]:
     return {
-        contact
-        for contact, event, _, at_us in events
-        if (history := histories[contact]).archive_count and history.needs_archive(event, lateness_ms, at_us)
+        arrival.contact
+        for arrival in events
+        if (history := histories[arrival.contact]).archive_count
+        and arrival.event is not None
+        and history.needs_archive(arrival.event, lateness_ms, arrival.at_us)
     }
 
 
-def _verdicts(records: Sequence[TopicRecord], letters: Sequence[DeadLetter]) -> list[bool]:
+def _verdicts(arrivals: Sequence[Arrival], letters: Sequence[DeadLetter]) -> list[bool]:
     """Per record, whether it is bad. An event that came too late is good, only late."""
     bad = {id(letter.record) for letter in letters if letter.reason != TOO_LATE}
-    return [id(record) in bad for _, record in records]
+    return [id(arrival.record) in bad for arrival in arrivals] if bad else [False] * len(arrivals)

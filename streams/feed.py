@@ -6,7 +6,7 @@ from streams.batch import Batch, checksum
 from streams.errors import Fatal
 from streams.kafka import ConsumerRecord, TopicPartition
 from streams.ledger import Positions
-from streams.merge import Patience, TopicBuffer, take_merged
+from streams.merge import CONTACTS, CONVERSATIONS, Patience, TopicBuffer, take_merged
 from streams.session import Session
 
 HOLD_SECONDS = 5.0
@@ -47,7 +47,7 @@ class ShardFeed:
         """When it last committed, or had nothing to do."""
         self._most = most
         self._most_bytes = most_bytes
-        self._buffers = (TopicBuffer(0, keep_late=False), TopicBuffer(0, keep_late=True))
+        self._buffers = (TopicBuffer(CONTACTS, 0), TopicBuffer(CONVERSATIONS, 0))
         self._checks: list[bytes | None] = [None, None]
         self._seeks: list[int] = []
         self._taken = Positions(0, 0)
@@ -94,8 +94,8 @@ class ShardFeed:
         self._taken = self.session.positions
         self._dry_since = [None, None]
         self._buffers = (
-            TopicBuffer(self._taken.contacts, keep_late=False),
-            TopicBuffer(self._taken.conversations, keep_late=True),
+            TopicBuffer(CONTACTS, self._taken.contacts),
+            TopicBuffer(CONVERSATIONS, self._taken.conversations),
         )
         return seeks
 

@@ -7,13 +7,8 @@ not made later still by contact events that could have waited, for those are tak
 
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime
 
-import msgspec
-from msgspec import Struct
-
-from schemas.events import instant_us
-from streams.folding import TopicRecord
+from streams.arrivals import UNKNOWN_US, Arrival, arrivals_of
 from streams.kafka import EVENT_TOPICS, ConsumerRecord
 from streams.ledger import Positions
 
@@ -26,94 +21,53 @@ MAX_CLOCK_SKEW_MS = 3_000
 
 CONTACTS, CONVERSATIONS = range(len(EVENT_TOPICS))
 
-_UNKNOWN_US = -1
-"""When a record that tells no time happened: before all others, for it holds nothing back."""
 _NEVER_US = 1 << 62
 
 
-class _Head(Struct, gc=False):
-    occurred_at: datetime
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
-
-
-def occurred_us(value: bytes | None) -> int:
-    """When the event in a record's value happened, or -1; never raises."""
-    if value is None:
-        return _UNKNOWN_US
-    try:
-        at = _decode_head(value).occurred_at
-        return instant_us(at) if at.tzinfo is not None else _UNKNOWN_US
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
-        return _UNKNOWN_US
-
-
 class TopicBuffer:
-    """Records of one partition that are fetched and not yet in a batch."""
+    """Records of one partition that are fetched and not yet in a batch. `topic` is its place in `EVENT_TOPICS`."""
 
-    __slots__ = ("_keep_late", "_times_us", "bytes", "fetched", "records", "sizes")
+    __slots__ = ("_topic", "bytes", "fetched", "records")
 
-    def __init__(self, fetched: int, keep_late: bool) -> None:
+    def __init__(self, topic: int, fetched: int) -> None:
+        self._topic = topic
         self.fetched = fetched
         """The consumer's position after the last fetch."""
-        self.records: deque[ConsumerRecord] = deque()
-        self.sizes: deque[int] = deque()
-        """Bytes of each record."""
+        self.records: deque[Arrival] = deque()
         self.bytes = 0
-        self._times_us: deque[int] = deque()
-        self._keep_late = keep_late
 
     def add(self, records: list[ConsumerRecord], fetched: int) -> None:
         """Take in what a fetch brought, and where it ended."""
-        times = [occurred_us(record.value) for record in records]
-        self.records.extend(records)
-        sizes = list(map(_size, records))
-        self.sizes.extend(sizes)
-        self.bytes += sum(sizes)
+        arrivals = arrivals_of(self._topic, records)
+        self.bytes += sum([arrival.size for arrival in arrivals])
         self.fetched = fetched
-        if self._keep_late:
-            self._age(times)
-        self._times_us.extend(times)
+        if self._topic == CONVERSATIONS:
+            self._age(arrivals)
+        self.records.extend(arrivals)
 
-    def _age(self, added: list[int]) -> None:
+    def _age(self, added: list[Arrival]) -> None:
         """Let each record count as old as the oldest behind it."""
         oldest = _NEVER_US
-        for place in range(len(added) - 1, -1, -1):
-            if added[place] > oldest:
-                added[place] = oldest
-            elif added[place] != _UNKNOWN_US:
-                oldest = added[place]
-        times = self._times_us
-        for place in range(len(times) - 1, -1, -1):
-            if times[place] > oldest:
-                times[place] = oldest
-            elif times[place] != _UNKNOWN_US:
+        for arrival in reversed(added):
+            if arrival.order_us > oldest:
+                arrival.order_us = oldest
+            elif arrival.order_us != UNKNOWN_US:
+                oldest = arrival.order_us
+        for arrival in reversed(self.records):
+            if arrival.order_us > oldest:
+                arrival.order_us = oldest
+            elif arrival.order_us != UNKNOWN_US:
                 break  # what stands before it was aged when it came
-
-    @property
-    def next_us(self) -> int:
-        """When the next record happened."""
-        return self._times_us[0]
 
     @property
     def position(self) -> int:
         """Where this topic goes on after what was taken."""
-        return self.records[0].offset if self.records else self.fetched
+        return self.records[0].record.offset if self.records else self.fetched
 
     def clear(self) -> None:
         """Forget all records."""
         self.records.clear()
-        self.sizes.clear()
-        self._times_us.clear()
         self.bytes = 0
-
-    def take(self) -> ConsumerRecord:
-        """The next record."""
-        record = self.records.popleft()
-        self._times_us.popleft()
-        self.bytes -= self.sizes.popleft()
-        return record
 
 
 @dataclass(frozen=True)
@@ -134,10 +88,11 @@ class Patience:
     now_ms: int = 1 << 62
     history_ms: int = 0
 
-    def waits(self, buffer: "TopicBuffer", dry: int) -> bool:
-        """Whether the buffer's next record waits for the topic that has run dry."""
-        timestamp_ms: int = buffer.records[0].timestamp
-        happened_ms = buffer.next_us // 1000
+    def waits(self, arrival: Arrival) -> bool:
+        """Whether a record, its topic's next, waits for the other topic, which has run dry."""
+        timestamp_ms: int = arrival.record.timestamp
+        happened_ms = arrival.order_us // 1000
+        dry = 1 - arrival.topic
         if self.behind[dry]:
             return not self.stalled[dry] or 0 <= happened_ms <= self.now_ms - self.history_ms
         is_history = 0 <= happened_ms <= timestamp_ms - self.history_ms
@@ -146,29 +101,28 @@ class Patience:
 
 def take_merged(
     buffers: tuple[TopicBuffer, TopicBuffer], most: int, most_bytes: int, patience: Patience
-) -> tuple[list[TopicRecord], Positions]:
+) -> tuple[list[Arrival], Positions]:
     """The next records of both topics in event time, and where both go on after them.
 
     At most `most` records, and as many bytes; a longer record goes alone. None, when all that there is must wait.
     """
     contacts, conversations = buffers
-    taken: list[TopicRecord] = []
+    left, right = contacts.records, conversations.records
+    taken: list[Arrival] = []
     size = 0
     while len(taken) < most:
-        if contacts.records and conversations.records:
-            topic = CONTACTS if contacts.next_us <= conversations.next_us else CONVERSATIONS
-        elif contacts.records or conversations.records:
-            topic = CONTACTS if contacts.records else CONVERSATIONS
-            if patience.waits(buffers[topic], dry=1 - topic):
+        if left and right:
+            queue = left if left[0].order_us <= right[0].order_us else right
+        elif left or right:
+            queue = left or right
+            if patience.waits(queue[0]):
                 break
         else:
             break
-        size += buffers[topic].sizes[0]
+        arrival = queue[0]
+        size += arrival.size
         if taken and size > most_bytes:
             break
-        taken.append((topic, buffers[topic].take()))
+        taken.append(queue.popleft())
+        buffers[arrival.topic].bytes -= arrival.size
     return taken, Positions(contacts.position, conversations.position)
-
-
-def _size(record: ConsumerRecord) -> int:
-    return (len(record.key) if record.key else 0) + (len(record.value) if record.value else 0)

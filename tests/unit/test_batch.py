@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry
 from aggregates.history import ContactHistory
 from schemas.events import decode_event
 from streams import folding
+from streams.arrivals import Arrival, arrivals_of
 from streams.batch import Batch, BatchProcessor
 from streams.dead_letters import DeadLetter, DeadLetterLimit
 from streams.errors import SessionLost, ShardStopped, Unavailable
-from streams.folding import Decoded
 from streams.keys import NamespaceKeys, contact_key
 from streams.ledger import Positions, RedisLedger
 from streams.metrics import WorkerMetrics
@@ -74,9 +74,9 @@ class Shard:
                 key = decode_event(value).contact_id.encode()
             except Exception:  # noqa: BLE001 - a bad one
                 key = b"ana"
-            records.append((topic, record(first + place, value, key=key)))
+            records.append(record(first + place, value, key=key))
         end = start._replace(**{("contacts", "conversations")[topic]: first + len(values)})
-        await self.processor.apply(Batch(session, start, end, records))
+        await self.processor.apply(Batch(session, start, end, arrivals_of(topic, records)))
 
     def history(self, contact: str) -> ContactHistory:
         return ContactHistory.decode(self.redis.data[KEYS.shard(0).states][contact_key("acme", contact)])
@@ -88,11 +88,11 @@ class Shard:
 def breaking_at(*ids: str) -> Any:
     """A fold that some events break half way through."""
 
-    def fold(events: Sequence[Decoded], histories: Any, books: Any, lateness_ms: int) -> Any:
-        for place, decoded in enumerate(events):
-            if decoded.event.id in ids:
+    def fold(events: Sequence[Arrival], histories: Any, books: Any, lateness_ms: int) -> Any:
+        for place, arrival in enumerate(events):
+            if arrival.event is not None and arrival.event.id in ids:
                 folding.fold(events[: place + 1], histories, books, lateness_ms)
-                raise folding.BrokenFold(decoded, ZeroDivisionError("division by zero"))
+                raise folding.BrokenFold(arrival, ZeroDivisionError("division by zero"))
         return folding.fold(events, histories, books, lateness_ms)
 
     return fold

@@ -98,7 +98,7 @@ def test_a_backlog_waits_as_long_as_a_topic_is_out_of_reach() -> None:
     feed.accept(CONVERSATIONS, [at(25, "09:00")], 30)
     batch = feed.next_batch(1000 + 100 * HOLD_SECONDS, an_hour_later_ms)
     assert batch is not None
-    assert [topic for topic, _ in batch.records] == [1, 0]
+    assert [arrival.topic for arrival in batch.records] == [1, 0]
 
 
 def test_a_topic_at_its_end_holds_young_records_back_for_a_moment() -> None:
@@ -130,7 +130,7 @@ def test_the_last_applied_record_is_read_again_and_compared_and_not_applied_agai
     feed.accept(CONVERSATIONS, [], 100)
     batch = feed.next_batch(0, LATER_MS)
     assert batch is not None
-    assert [record.offset for _, record in batch.records] == [10]
+    assert [arrival.record.offset for arrival in batch.records] == [10]
 
 
 def test_another_record_in_the_place_of_the_last_applied_one_is_another_topic() -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.arrivals import occurred_us
 from streams.kafka import ConsumerRecord
 from streams.ledger import Positions
 from streams.merge import (
@@ -12,7 +13,6 @@ from streams.merge import (
     MAX_CLOCK_SKEW_MS,
     Patience,
     TopicBuffer,
-    occurred_us,
     take_merged,
 )
 from tests.unit.records import STAMP_MS, at, record
@@ -23,7 +23,7 @@ READY = Patience()
 def buffers(
     contacts: list[ConsumerRecord], conversations: list[ConsumerRecord], fetched: tuple[int, int] = (100, 100)
 ) -> tuple[TopicBuffer, TopicBuffer]:
-    pair = (TopicBuffer(0, keep_late=False), TopicBuffer(0, keep_late=True))
+    pair = (TopicBuffer(0, 0), TopicBuffer(1, 0))
     for buffer, records, position in zip(pair, (contacts, conversations), fetched, strict=True):
         buffer.add(records, position)
     return pair
@@ -33,7 +33,7 @@ def taken(
     pair: tuple[TopicBuffer, TopicBuffer], most: int = 100, most_bytes: int = 1 << 20, patience: Patience = READY
 ) -> tuple[list[tuple[int, int]], Positions]:
     records, end = take_merged(pair, most, most_bytes, patience)
-    return [(topic, found.offset) for topic, found in records], end
+    return [(found.topic, found.record.offset) for found in records], end
 
 
 def test_the_earlier_event_goes_first_and_contacts_before_conversations_of_one_instant() -> None:
@@ -86,7 +86,7 @@ def test_a_young_record_waits_for_what_may_be_on_its_way_to_the_other_topic() ->
 
 def test_a_live_record_waits_a_short_moment_only() -> None:
     pair = buffers([at(1, "10:00", at_ms=STAMP_MS)], [])
-    (happened_us,) = pair[0]._times_us
+    happened_us = pair[0].records[0].order_us
     history_ms = STAMP_MS - happened_us // 1000 + 1  # it was sent sooner after it happened than that
     waiting = Patience(now_ms=STAMP_MS + LIVE_GRACE_MS - 1, history_ms=history_ms)
     assert taken(pair, patience=waiting)[0] == []

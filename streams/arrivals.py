@@ -1,0 +1,83 @@
+"""What a fetched record holds, found out once: when it is fetched. Ordering, folding and dead-lettering go by it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+
+import msgspec
+from msgspec import Struct
+
+from schemas.errors import InvalidEvent, UnknownType
+from schemas.events import Event, decode_timed_record, instant_us
+from streams.kafka import EVENT_TOPICS, ConsumerRecord
+from streams.keys import contact_key
+
+UNKNOWN_US = -1
+"""When a record that tells no time happened: before all others, for it holds nothing back."""
+
+
+class Refusal(Struct, frozen=True):
+    """Why a record is no event; `reason` is a dead letter's."""
+
+    reason: str
+    detail: str
+
+
+class Arrival(Struct, gc=False):
+    """A record of the topic at this place of `EVENT_TOPICS`. Without an event it is refused, or of unknown type."""
+
+    topic: int
+    record: ConsumerRecord
+    size: int
+    """Bytes of key and value."""
+    order_us: int
+    """When it counts as having happened, for the order of both topics; see `streams/merge.py`."""
+    event: Event | None = None
+    at_us: int = UNKNOWN_US
+    """When the event happened."""
+    contact: bytes = b""
+    """Names the contact in the shard's hash of states."""
+    refusal: Refusal | None = None
+
+
+class _Head(Struct, gc=False):
+    occurred_at: datetime
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def arrivals_of(topic: int, records: Iterable[ConsumerRecord]) -> list[Arrival]:
+    """Decode records; what breaks the contract has its refusal, an unknown type has neither event nor refusal."""
+    name = EVENT_TOPICS[topic]
+    arrivals = []
+    for record in records:
+        key, value = record.key, record.value
+        size = (len(key) if key else 0) + (len(value) if value else 0)
+        try:
+            event, at_us = decode_timed_record(name, key, value, record.timestamp)
+        except UnknownType:
+            arrivals.append(Arrival(topic, record, size, occurred_us(value)))
+        except InvalidEvent as error:
+            refusal = Refusal(error.reason, error.detail)
+            arrivals.append(Arrival(topic, record, size, occurred_us(value), refusal=refusal))
+        else:
+            # The record's key is the contact's id, or it would not have passed.
+            arrivals.append(Arrival(topic, record, size, at_us, event, at_us, _account_part(event.account_id) + key))
+    return arrivals
+
+
+@lru_cache(maxsize=4096)
+def _account_part(account_id: str) -> bytes:
+    return contact_key(account_id, "")
+
+
+def occurred_us(value: bytes | None) -> int:
+    """When the event in a record's value happened, or `UNKNOWN_US`; never raises."""
+    if value is None:
+        return UNKNOWN_US
+    try:
+        at = _decode_head(value).occurred_at
+        return instant_us(at) if at.tzinfo is not None else UNKNOWN_US
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return UNKNOWN_US
