@@ -8,6 +8,8 @@ sees to both. The rules are those of the report's definitions, in the order they
 
 from collections.abc import Callable, Sequence
 
+from msgspec import Struct
+
 from aggregates import counters
 from aggregates.counters import Deltas, observation
 from aggregates.entry import (
@@ -39,84 +41,55 @@ Touch = tuple[str | None, str, str | None]
 """The advisor, channel and group of an effective contact."""
 
 
-class Pair:
+class Pair(Struct, gc=False):
     """A (channel, group) in which the contact was active: on which day last, and on which before that."""
 
-    __slots__ = ("before", "channel", "group", "last")
-
-    def __init__(self, channel: str, group: str | None, last: int, before: int | None = None) -> None:
-        self.channel = channel
-        self.group = group
-        self.last = last
-        self.before = before
+    channel: str
+    group: str | None
+    last: int
+    before: int | None = None
 
 
-class Contact:
+class Contact(Struct, gc=False):
     """What a contact is at one moment. Mutable; `None` where a thing has not happened."""
 
-    __slots__ = (
-        "active_day",
-        "bot",
-        "bot_wrote",
-        "closed",
-        "conversations",
-        "created",
-        "creation",
-        "deleted",
-        "first_from_ms",
-        "group",
-        "merged",
-        "origin",
-        "pairs",
-        "reached",
-        "resolved",
-        "snoozed",
-        "touch_day",
-        "touches",
-        "wait_channel",
-        "wait_day",
-        "wait_ms",
-    )
+    creation: Entry | None = None
+    """The creation, known from the contact's first entry on; `created` tells whether it has been stepped through."""
+    created: bool = False
+    deleted: bool = False
+    merged: bool = False
+    group: str | None = None
+    origin: str | None = None
 
-    def __init__(self) -> None:
-        self.creation: Entry | None = None
-        """The creation, known from the first entry on; `created` tells whether it has been stepped through."""
-        self.created = False
-        self.deleted = False
-        self.merged = False
-        self.group: str | None = None
-        self.origin: str | None = None
+    reached: bool = False
+    """An advisor has effectively contacted the contact; in the origins it is `engaged`."""
+    closed: bool = False
+    resolved: bool = False
 
-        self.reached = False
-        """An advisor has effectively contacted the contact; in the origins it is `engaged`."""
-        self.closed = False
-        self.resolved = False
+    bot: bool = False
+    """A bot is in charge."""
+    wait_ms: int | None = None
+    """Since when the contact waits for an answer."""
+    wait_day: int = 0
+    wait_channel: str = UNKNOWN_CHANNEL
+    snoozed: bool = False
+    first_from_ms: int | None = None
+    """From when the first response is measured; it counts from the creation at the earliest."""
+    bot_wrote: bool = False
+    """A bot wrote, and the contact has not begun to wait since: its next wait moves `first_from_ms`."""
 
-        self.bot = False
-        """A bot is in charge."""
-        self.wait_ms: int | None = None
-        """Since when the contact waits for an answer."""
-        self.wait_day = 0
-        self.wait_channel = UNKNOWN_CHANNEL
-        self.snoozed = False
-        self.first_from_ms: int | None = None
-        """From when the first response is measured; it counts from the creation at the earliest."""
-        self.bot_wrote = False
-        """A bot wrote, and the contact has not begun to wait since: its next wait moves `first_from_ms`."""
-
-        self.conversations: dict[str, tuple[str, bool]] = {}
-        """Conversation id → opening channel, and whether it is closed (its id is spent)."""
-        self.touch_day = 0
-        self.touches: tuple[Touch, ...] = ()
-        """The (advisor, channel, group) that reached the contact on `touch_day`, sorted."""
-        self.active_day = 0
-        self.pairs: list[Pair] = []
+    conversations: dict[str, tuple[str, bool]] = {}
+    """Conversation id → opening channel, and whether it is closed (its id is spent)."""
+    touch_day: int = 0
+    touches: tuple[Touch, ...] = ()
+    """The (advisor, channel, group) that reached the contact on `touch_day`, sorted."""
+    active_day: int = 0
+    pairs: list[Pair] = []
 
 
 def born_as(creation: Entry | None) -> Contact:
     """A contact before its first entry, its creation (which may come later in its journal, or never) known."""
-    contact = Contact()
-    contact.creation = creation
+    contact = Contact(creation=creation)
     if creation is not None:
         contact.group = creation.group
         contact.origin = creation.origin

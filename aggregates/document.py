@@ -29,6 +29,8 @@ class Publication(Struct, frozen=True):
     incomplete_reasons: tuple[str, ...] = ()
     changed_days: tuple[int, ...] | None = None
     """The days whose counters changed since the revision before; `None` when that is not known: all may have."""
+    complete_from_ms: int | None = None
+    """From when on nothing is missing, where something is missing for good; `None` where nothing is."""
 
 
 class Waiting(Struct, frozen=True, array_like=True):
@@ -76,6 +78,7 @@ def snapshot_document(
         "as_of": instant_text(publication.as_of_ms),
         "complete": publication.complete,
         "incomplete_reasons": list(publication.incomplete_reasons),
+        "complete_from": instant_text(publication.complete_from_ms),
         "lag": {"records": publication.lag_records},
         "sketch_relative_error": sketch.RELATIVE_ERROR,
         "changed_days": _dates(publication.changed_days),

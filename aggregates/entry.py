@@ -8,6 +8,8 @@ settings, gives what it gave the first time. Texts of messages and reasons are n
 
 from typing import Any, Final
 
+from msgspec import Struct
+
 from aggregates.rules import Rules
 
 # Kinds of entries: the event types' ranks (`schemas.events`; a test holds the two together).
@@ -36,60 +38,24 @@ WAITS: Final = 8
 """An inbound call that nobody accepted."""
 
 
-class Entry:
-    """One event of a contact; never changed. `actor` is who created, opened, wrote or called."""
+class Entry(Struct, frozen=True, gc=False):
+    """One event of a contact. `actor` is who created, opened, wrote or called."""
 
-    __slots__ = (
-        "actor",
-        "advisor",
-        "at_us",
-        "channel",
-        "conversation",
-        "day",
-        "flags",
-        "group",
-        "hour",
-        "id",
-        "kind",
-        "origin",
-        "rules",
-        "sequence",
-        "to_conversation",
-    )
-
-    def __init__(
-        self,
-        at_us: int,
-        sequence: int,
-        kind: int,
-        id: str,  # noqa: A002 - the contract's word
-        rules: int,
-        day: int,
-        hour: int,
-        flags: int = 0,
-        actor: str | None = None,
-        channel: str | None = None,
-        conversation: str | None = None,
-        advisor: str | None = None,
-        group: str | None = None,
-        to_conversation: str | None = None,
-        origin: str | None = None,
-    ) -> None:
-        self.at_us = at_us
-        self.sequence = sequence
-        self.kind = kind
-        self.id = id
-        self.rules = rules
-        self.day = day
-        self.hour = hour
-        self.flags = flags
-        self.actor = actor
-        self.channel = channel
-        self.conversation = conversation
-        self.advisor = advisor
-        self.group = group
-        self.to_conversation = to_conversation
-        self.origin = origin
+    at_us: int
+    sequence: int
+    kind: int
+    id: str
+    rules: int
+    day: int
+    hour: int
+    flags: int = 0
+    actor: str | None = None
+    channel: str | None = None
+    conversation: str | None = None
+    advisor: str | None = None
+    group: str | None = None
+    to_conversation: str | None = None
+    origin: str | None = None
 
     @property
     def at_ms(self) -> int:

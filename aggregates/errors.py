@@ -1,4 +1,4 @@
-"""What the fold and the counters refuse. Apart from the code that raises it, which is compiled where it can be.
+"""What the fold and the counters refuse.
 
 ValueError
 └── StateVersionError   bytes of a version that this program does not know

@@ -19,8 +19,6 @@ _EPOCH_DAY: Final = 719_163
 _ACTORS: Final[list[str | None]] = [None, "contact", "advisor", "import", "bot", "system"]
 _ACTOR_CODES: Final[dict[str | None, int]] = {actor: code for code, actor in enumerate(_ACTORS)}
 
-_NO_WORDS: Final = (None, None, None)
-
 _SEARCHED_ROWS: Final = 64
 """Up to how many rows an id is looked for in their bytes; beyond, the ids are remembered apart."""
 
@@ -76,32 +74,19 @@ class Journal:
         places = self._places
         if places is None:
             places = self._places = _places_of(self._words)
-        event_id, channel, conversation = entry.id, entry.channel, entry.conversation
-        if channel not in places:
-            self._learn(channel)
-        if conversation not in places:
-            self._learn(conversation)
-        row: tuple[Any, ...] = (at_ms - self._last_ms, code, event_id, version, places[channel], places[conversation])
-        advisor = entry.advisor
-        if advisor is not None:
-            if advisor not in places:
-                self._learn(advisor)
-            row = (*row, places[advisor])
-        rest_us = at_us % 1000
-        rare = (entry.group, entry.to_conversation, entry.origin)
-        if rest_us or entry.sequence or rare != _NO_WORDS:
-            for word in rare:
+        try:
+            row = _row(entry, at_ms - self._last_ms, code, version, places)
+        except KeyError:
+            for word in _words_of(entry):
                 if word not in places:
                     self._learn(word)
-            if advisor is None:
-                row = (*row, 0)
-            row = (*row, places[rare[0]], places[rare[1]], places[rare[2]], rest_us, entry.sequence)
+            row = _row(entry, at_ms - self._last_ms, code, version, places)
         self._rows += _encode(row)
         self.count += 1
         self._last = entry
         self._last_ms = at_ms
         if self._ids is not None:
-            self._ids.add(event_id)
+            self._ids.add(entry.id)
 
     def last(self) -> Entry | None:
         """The newest entry."""
@@ -183,6 +168,42 @@ def encode_entries(entries: list[Entry]) -> bytes:
 def decode_entries(data: bytes) -> list[Entry]:
     """The entries of a chunk. Raises `ValueError` when the bytes are damaged."""
     return Journal(_decode_chunk(data)).entries()
+
+
+def _row(entry: Entry, step_ms: int, code: int, version: int, places: dict[str | None, int]) -> tuple[Any, ...]:
+    """The entry's row. Raises `KeyError` when one of its words has no place yet."""
+    channel, conversation = places[entry.channel], places[entry.conversation]
+    rest_us = entry.at_us % 1000
+    group, to_conversation, origin = places[entry.group], places[entry.to_conversation], places[entry.origin]
+    if group or to_conversation or origin or rest_us or entry.sequence:
+        return (
+            step_ms,
+            code,
+            entry.id,
+            version,
+            channel,
+            conversation,
+            places[entry.advisor],
+            group,
+            to_conversation,
+            origin,
+            rest_us,
+            entry.sequence,
+        )
+    if entry.advisor is None:
+        return (step_ms, code, entry.id, version, channel, conversation)
+    return (step_ms, code, entry.id, version, channel, conversation, places[entry.advisor])
+
+
+def _words_of(entry: Entry) -> tuple[str | None, ...]:
+    return (
+        entry.channel,
+        entry.conversation,
+        entry.advisor,
+        entry.group,
+        entry.to_conversation,
+        entry.origin,
+    )
 
 
 def _places_of(words: list[str]) -> dict[str | None, int]:

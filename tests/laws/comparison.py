@@ -1,8 +1,9 @@
 """The report as the fold computes it, beside the oracle's: counts equal, quantiles within the stated error."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -14,11 +15,15 @@ from aggregates.report import metrics, table_filters
 from schemas.accounts import AccountSettings, decode_settings
 from schemas.events import decode_event
 from streams.replay import Replay
+from tests.oracle.report import Oracle, passes
 
 RELATIVE_ERROR = 0.01
 ABSOLUTE_ERROR_SECONDS = 0.01
 
 Plain = Mapping[str, Any]
+Asked = Mapping[str, Sequence[str]]
+"""Filters: a dimension and the values wanted of it."""
+
 CounterBytes = dict[str, dict[int, dict[bytes, bytes]]]
 
 
@@ -68,6 +73,37 @@ def report_of_shards(
     }
     calendar = shards[0].book(account_id).current.calendar
     return metrics(wanted, cubes, parsed, calendar, table_filters(parsed, cubes.values()))
+
+
+def expected_waiting(oracle: Oracle, account: Mapping[str, Any], first: date, last: date, asked: Asked) -> Any:
+    """The waits that began in the range, from the oracle's."""
+    if asked.get("advisor"):
+        return None
+    zone = ZoneInfo(account.get("timezone") or "UTC")
+    since = [
+        (datetime.fromtimestamp(wait.since_us // 1000 / 1000, UTC), wait.snoozed)
+        for wait in oracle.waiting(account["account_id"], asked)
+    ]
+    since = [(moment, snoozed) for moment, snoozed in since if first <= moment.astimezone(zone).date() <= last]
+    oldest = min(since)[0] if since else None
+    return {
+        "contacts": len(since),
+        "snoozed": sum(snoozed for _, snoozed in since),
+        "oldest": oldest and oldest.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+
+
+def expected_uncounted(oracle: Oracle, account_id: str, first: date, last: date, asked: Asked) -> int:
+    """Advisor messages on channels that are not effective, from the oracle's facts."""
+    return sum(
+        first <= message.day <= last
+        and passes(tuple(asked.get("origin", ())), contact.origin)
+        and passes(tuple(asked.get("group", ())), message.group)
+        and passes(tuple(asked.get("channel", ())), message.channel)
+        and passes(tuple(asked.get("advisor", ())), message.advisor)
+        for contact in oracle.facts[account_id]
+        for message in contact.unlisted_messages
+    )
 
 
 def differences(expected: Any, found: Any, path: str = "") -> list[str]:

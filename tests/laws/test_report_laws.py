@@ -6,12 +6,11 @@ in nearly every contact.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from random import Random
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -23,15 +22,22 @@ from schemas.accounts import AccountSettings
 from schemas.events import Event
 from streams import replay as replay_module
 from streams.replay import Replay
-from tests.laws.comparison import counter_bytes, differences, replayed, report_of, report_of_shards
+from tests.laws.comparison import (
+    Asked,
+    counter_bytes,
+    differences,
+    expected_uncounted,
+    expected_waiting,
+    replayed,
+    report_of,
+    report_of_shards,
+)
 from tests.oracle.arrival import split
 from tests.oracle.histories import History, arrivals, filters, histories, random_arrival, random_filters, random_history
-from tests.oracle.report import Oracle, passes
+from tests.oracle.report import Oracle
 
 LATENESS_SECONDS = 3600
 MOST_DAYS = 45  # of a range: the oracle walks through every five minutes of it
-
-Asked = Mapping[str, Sequence[str]]
 
 
 @contextmanager
@@ -92,37 +98,6 @@ def short_ranges(draw: st.DrawFn, history: History) -> tuple[date, date]:
     first, last = history.days()
     start = draw(st.dates(first, last))
     return start, min(last, start + timedelta(draw(st.sampled_from([MOST_DAYS, 6, 1, 0]))))
-
-
-def expected_waiting(oracle: Oracle, account: Mapping[str, Any], first: date, last: date, asked: Asked) -> Any:
-    """The waits that began in the range, from the oracle's."""
-    if asked.get("advisor"):
-        return None
-    zone = ZoneInfo(account.get("timezone") or "UTC")
-    since = [
-        (datetime.fromtimestamp(wait.since_us // 1000 / 1000, UTC), wait.snoozed)
-        for wait in oracle.waiting(account["account_id"], asked)
-    ]
-    since = [(moment, snoozed) for moment, snoozed in since if first <= moment.astimezone(zone).date() <= last]
-    oldest = min(since)[0] if since else None
-    return {
-        "contacts": len(since),
-        "snoozed": sum(snoozed for _, snoozed in since),
-        "oldest": oldest and oldest.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    }
-
-
-def expected_uncounted(oracle: Oracle, account_id: str, first: date, last: date, asked: Asked) -> int:
-    """Advisor messages on channels that are not effective, from the oracle's facts."""
-    return sum(
-        first <= message.day <= last
-        and passes(tuple(asked.get("origin", ())), contact.origin)
-        and passes(tuple(asked.get("group", ())), message.group)
-        and passes(tuple(asked.get("channel", ())), message.channel)
-        and passes(tuple(asked.get("advisor", ())), message.advisor)
-        for contact in oracle.facts[account_id]
-        for message in contact.unlisted_messages
-    )
 
 
 def unlike(
