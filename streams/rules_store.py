@@ -40,6 +40,7 @@ class RulesStore:
         self._keys = keys
         self._limit = cache_accounts
         self._version: bytes | None = None
+        self._positions: dict[bytes, int] = {}
         self._books: OrderedDict[str, _Held] = OrderedDict()
 
     async def has_namespace(self) -> bool:
@@ -81,11 +82,12 @@ class RulesStore:
         answer = await self._ask(self._client.eval(APPLY, 2, *keys, *arguments))
         if answer != b"done":
             raise SessionLost(f"accounts partition {partition}: its position is not {start} any more")
+        self._positions[_position_field(partition)] = end
 
     async def books(self, account_ids: Collection[str]) -> dict[str, RulesBook]:
         """The rules of these accounts, as of now. Raises `Unavailable`."""
         while True:
-            version = await self._ask(self._client.hget(self._keys.settings_log, "version"))
+            version = await self._look()
             if version != self._version:
                 self._version = version
                 for book in self._books.values():
@@ -107,6 +109,20 @@ class RulesStore:
         while len(self._books) > max(self._limit, len(found)):
             self._books.popitem(last=False)
         return found
+
+    async def _look(self) -> bytes | None:
+        """The version of all settings. Raises `Unavailable` while they are older than some that were seen here.
+
+        Redis may be restored from a copy while a shard is idle, whose own position tells nothing then. Events must not
+        be read under settings of before: whoever owns the accounts topic's partition reads it again.
+        """
+        found: Mapping[bytes, bytes] = await self._ask(self._client.hgetall(self._keys.settings_log))
+        positions = {field: int(value) for field, value in found.items() if field.startswith(_POSITION)}
+        for field, position in self._positions.items():
+            if positions.get(field, 0) < position:
+                raise Unavailable("settings: Redis went back to older ones; waiting until the topic is read again")
+        self._positions = positions
+        return found.get(b"version")
 
     def _checked(self, account_id: str) -> "_Held | None":
         held = self._books.get(account_id)
@@ -167,5 +183,8 @@ def _stored_settings(account_id: str, data: bytes | None) -> AccountSettings:
         raise ShardStopped(f"account {account_id!r}: its settings in Redis cannot be read: {error}") from error
 
 
+_POSITION = b"position:"
+
+
 def _position_field(partition: int) -> bytes:
-    return b"position:%d" % partition
+    return _POSITION + b"%d" % partition

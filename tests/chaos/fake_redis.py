@@ -58,6 +58,9 @@ class FakeRedis:
     async def hget(self, key: bytes, field: bytes | str) -> bytes | None:
         return (await self._run("hget", lambda: self._hmget(key, [field])))[0]  # type: ignore[no-any-return]
 
+    async def hgetall(self, key: bytes) -> dict[bytes, bytes]:
+        return await self._run("HGETALL", lambda: dict(self.data.get(key, {})))  # type: ignore[no-any-return]
+
     async def hmget(self, key: bytes, fields: list[bytes | str]) -> list[bytes | None]:
         return await self._run("hmget", lambda: self._hmget(key, fields))  # type: ignore[no-any-return]
 
