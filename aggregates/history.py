@@ -92,7 +92,7 @@ class ContactHistory:
 
     @property
     def journal(self) -> list[Entry]:
-        """The entries since the archive, in event order."""
+        """The entries since the archive, in event order; read only."""
         return self._journal.entries()
 
     @property

@@ -32,7 +32,18 @@ _decode_chunk = msgspec.msgpack.Decoder(JournalParts).decode
 class Journal:
     """Entries in event order."""
 
-    __slots__ = ("_ids", "_last", "_last_ms", "_places", "_rows", "_start_ms", "_words", "count", "versions")
+    __slots__ = (
+        "_entries",
+        "_ids",
+        "_last",
+        "_last_ms",
+        "_places",
+        "_rows",
+        "_start_ms",
+        "_words",
+        "count",
+        "versions",
+    )
 
     def __init__(self, parts: JournalParts) -> None:
         """The journal of another's `parts`."""
@@ -46,12 +57,14 @@ class Journal:
         self._rows = bytearray(rows)
         self._places: dict[str | None, int] | None = None
         self._ids: set[str] | None = None
+        self._entries: list[Entry] | None = None
         self._last: Entry | None = None
 
     def parts(self) -> JournalParts:
         """From when the first row's milliseconds count, the last entry's, how many there are, the words, the versions
-        of the rules, and the rows.
+        of the rules, and the rows. Entries that were read are forgotten: they would be most of a cache's memory.
         """
+        self._entries = None
         return self._start_ms, self._last_ms, self.count, self._words, self.versions, bytes(self._rows)
 
     @property
@@ -87,6 +100,8 @@ class Journal:
         self._last_ms = at_ms
         if self._ids is not None:
             self._ids.add(entry.id)
+        if self._entries is not None:
+            self._entries.append(entry)
 
     def last(self) -> Entry | None:
         """The newest entry."""
@@ -104,7 +119,12 @@ class Journal:
         return _encode(event_id) in self._rows
 
     def entries(self) -> list[Entry]:
-        """All entries, in order. Raises `ValueError` when the bytes are damaged."""
+        """All entries, in order; read only. Raises `ValueError` when the bytes are damaged."""
+        if self._entries is None:
+            self._entries = self._read()
+        return self._entries
+
+    def _read(self) -> list[Entry]:
         entries: list[Entry] = []
         at_ms = self._start_ms
         words = self._words
@@ -155,6 +175,7 @@ class Journal:
 def journal_of(entries: list[Entry], start_ms: int = 0) -> Journal:
     """A journal of these entries, which are in order."""
     journal = Journal((start_ms, start_ms, 0, [], [], b""))
+    journal.entries()  # none yet: from here on they are remembered
     for entry in entries:
         journal.append(entry)
     return journal
