@@ -54,8 +54,9 @@ fmt: install ## put the code into the format that lint asks for
 jars: install ## fetch Kafka's jars into the cache (demo and test do it by themselves)
 	@$(BIN)/python -m streams.local.jars
 
-tools: ## what some tests drive: a browser and Prometheus' promtool (installs them as root on Debian, else says how)
+tools: install ## what some tests drive: a browser, axe, promtool, curl, redis-cli (installs them as root on Debian, else says how)
 	@sh tests/tools.sh
+	@$(BIN)/python -m tests.browser.axe || true
 
 test: install jars tools ## every test, against a real Kafka and a real Redis (PYTEST='-k name' narrows)
 	$(BIN)/python -m pytest $(PYTEST)

@@ -7,11 +7,18 @@ UnknownType                   an event type this version does not know: skipped 
 """
 
 
+EVENT_REASONS = ("malformed", "key-mismatch", "wrong-topic", "future", "oversize")
+"""Why an event is refused."""
+
+SETTINGS_REASONS = ("malformed", "key-mismatch", "oversize", "unknown-schedule", "unknown-group")
+"""Why account settings are refused."""
+
+
 class InvalidRecord(ValueError):
     """A record that cannot be used.
 
-    `reason` is a short stable word for metrics and dead letters (`malformed`, `key-mismatch`, `oversize`,
-    `future`, …); `detail` tells a person what to mend.
+    `reason` is a short stable word for metrics and dead letters, one of those above; `detail` tells a person what to
+    mend.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -232,6 +232,13 @@ class Snapshot(Struct, kw_only=True):
     as_of: Annotated[UtcInstant, Meta(description="the instant that 'today' and 'waiting' refer to")]
     complete: Annotated[bool, Meta(description="false when something is missing; incomplete_reasons says what")]
     incomplete_reasons: list[str]
+    complete_from: Annotated[
+        UtcInstant | None,
+        Meta(
+            description="records are missing for good, and everything that was sent from this instant on is there; "
+            "null: none is missing for good, or it is not known from when on (incomplete_reasons says so)"
+        ),
+    ]
     lag: Lag
     sketch_relative_error: Annotated[float, Meta(ge=0, description="the most a quantile may be off, relatively")]
     changed_days: Annotated[

@@ -2,18 +2,21 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError, KafkaError
 from redis.asyncio import RedisCluster
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from aggregates.report import instant_text
 from streams import keys
 from streams.config import Config, ConfigError, load, unknown_variables
 from streams.findings import Finding, as_json, as_lines, failed
+from streams.gaps import Gaps, complete_from, decode_gaps
 from streams.kafka import admin_client
+from streams.login import login_refusal
 from streams.redis import Client, connect
 from streams.topics import TopicState, describe, topic_findings
 
@@ -83,7 +86,13 @@ async def _patiently(ask: Callable[[], Awaitable[list[Finding]]], server: str, s
 async def _kafka(config: Config, states: dict[str, TopicState], committed: list[bool]) -> list[Finding]:
     admin: AIOKafkaAdminClient = admin_client(config)
     try:
-        await admin.start()
+        try:
+            await admin.start()
+        except KafkaConnectionError:
+            refusal = await login_refusal(config)
+            if refusal is None:
+                raise
+            return [Finding("fail", f"Kafka at {config.kafka_bootstrap} refuses us", refusal)]
         brokers = (await admin.describe_cluster())["brokers"]
         findings = [Finding("ok", f"Kafka at {config.kafka_bootstrap} answers, {len(brokers)} brokers")]
         states.update(await describe(admin, config.topics))
@@ -181,7 +190,8 @@ async def _namespace(
     findings = []
     if topic is not None and topic.partitions != shards:
         findings.append(partitions_changed_finding(config, shards, topic.partitions))
-    missing, busy, gaps = [], [], []
+    missing, busy = [], []
+    gaps: dict[int, Gaps] = {}
     for shard in range(shards):
         ledger = names.shard(shard).ledger.decode()
         if not await client.exists(ledger):
@@ -189,7 +199,8 @@ async def _namespace(
             continue
         marks = await cast("Awaitable[list[bytes | None]]", client.hmget(ledger, [keys.BUSY, keys.GAP]))
         busy += [shard] if marks[0] is not None else []
-        gaps += [shard] if marks[1] is not None else []
+        if marks[1] is not None:
+            gaps[shard] = decode_gaps(marks[1])
     return findings + ledger_findings(config, shards, missing, busy, gaps)
 
 
@@ -213,8 +224,10 @@ def partitions_changed_finding(config: Config, shards: int, partitions: int) -> 
     )
 
 
-def ledger_findings(config: Config, shards: int, missing: list[int], busy: list[int], gaps: list[int]) -> list[Finding]:
-    """What the shards' ledgers say: shards without one, with a half-written commit, with an accepted gap."""
+def ledger_findings(
+    config: Config, shards: int, missing: list[int], busy: list[int], gaps: Mapping[int, Gaps]
+) -> list[Finding]:
+    """What the shards' ledgers say: shards without one, with a half-written commit, with a gap in the log."""
     findings = []
     if missing:
         findings.append(
@@ -233,15 +246,21 @@ def ledger_findings(config: Config, shards: int, missing: list[int], busy: list[
             )
         )
     if gaps:
-        findings.append(
-            Finding(
-                "warn",
-                f"shards {_listed(gaps)} went on over a gap in the log: reports say complete: false",
-                "rebuild into a new namespace if Kafka still has the records: docs/operating.md",
-            )
-        )
+        findings.append(gap_finding(gaps))
     return findings or [Finding("ok", f"namespace {config.namespace}: all {shards} shards have their ledger")]
 
 
-def _listed(shards: list[int]) -> str:
+def gap_finding(gaps: Mapping[int, Gaps]) -> Finding:
+    """Shards for which Kafka lost records before they were read, and from when on reports are complete."""
+    since = instant_text(complete_from(gaps.values()))
+    missing = "; ".join(lost.text for lost in gaps.values())
+    return Finding(
+        "warn",
+        f"shards {_listed(gaps)} lack records that Kafka lost before they were read: reports say complete: false, "
+        + (f"and complete_from: {since}" if since else "and not from when on they are complete"),
+        f"rebuild into a new namespace if Kafka has the records again ({missing}): docs/operating.md#a-gap",
+    )
+
+
+def _listed(shards: Iterable[int]) -> str:
     return ", ".join(map(str, shards))

@@ -79,9 +79,9 @@ def _worker(arguments: Namespace) -> int:
 
 
 def _snapshot(arguments: Namespace) -> int:
-    from streams import snapshotter
+    from streams import rounds
 
-    return snapshotter.run(_config(), arguments.account, arguments.watch)
+    return rounds.run(_config(), arguments.account, arguments.watch)
 
 
 def _serve(_arguments: Namespace) -> int:

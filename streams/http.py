@@ -18,11 +18,12 @@ from streams.probes import add_probes, while_redis_answers
 from streams.reader import SnapshotReader
 from streams.redis import connect
 from streams.web.access import Access, FileAccess, TokensFileError
-from streams.web.access_log import AccessLogger
+from streams.web.access_log import AccessLogger, keep_requests_out_of_the_log
 from streams.web.api import add_api
 from streams.web.authorization import ACCESS
 from streams.web.errors import errors_as_json
 from streams.web.guards import add_security_headers, is_loopback, refuse_foreign_hosts
+from streams.web.page_errors import PAGE_FAILURES
 from streams.web.rates import Rates, limiting
 from streams.web.reading import READER, Reader
 from streams.web.revisions import REVISIONS, Revisions
@@ -45,10 +46,11 @@ def create_web_app(
     name another host than this machine; `run` sets it for a server that is open because it is on loopback. `metrics`
     counts what is asked, `rates` says how often one caller may ask (default: as often as it likes).
     """
+    keep_requests_out_of_the_log()
     guards = [refuse_foreign_hosts] if only_loopback_names else []
     observers = [] if metrics is None else [observing(metrics)]
     limits = [] if rates is None else [limiting(rates)]
-    app = web.Application(middlewares=[*observers, errors_as_json, *guards, *limits])
+    app = web.Application(middlewares=[*observers, errors_as_json(PAGE_FAILURES), *guards, *limits])
     app[READER] = reader
     app[ACCESS] = access or Access()
     app[REVISIONS] = Revisions(reader)

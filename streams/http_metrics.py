@@ -1,9 +1,10 @@
-"""The page's part of the catalogue of metrics, and the middleware that takes them.
+"""The page's part of the catalogue of metrics, and the middleware that takes those of requests in any HTTP service.
 
 Routes are named by their pattern (`/api/v1/accounts/{account_id}/report`), never by their path: labels take few values,
 and no account shows among them.
 """
 
+from collections.abc import Sequence
 from time import perf_counter
 
 from aiohttp import web
@@ -37,10 +38,10 @@ HTTP_METRICS: tuple[Metric, ...] = (
 
 
 class HttpMetrics:
-    """The page's collectors, on a registry that the caller brings."""
+    """What is counted of requests, on a registry that the caller brings: the three `metrics` of one service."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        requests, seconds, opened = HTTP_METRICS
+    def __init__(self, registry: CollectorRegistry, metrics: Sequence[Metric] = HTTP_METRICS) -> None:
+        requests, seconds, opened = metrics
         self.requests = Counter(requests.name, requests.meaning, requests.labels, registry=registry)
         self.seconds = Histogram(
             seconds.name, seconds.meaning, seconds.labels, registry=registry, buckets=seconds.buckets

@@ -8,11 +8,13 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Protocol
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from prometheus_client import CollectorRegistry
 
 from schemas.accounts import decode_settings
 from schemas.errors import InvalidEvent, InvalidSettings
@@ -20,12 +22,16 @@ from schemas.topics import Topics, topics
 from streams.accepting import MAX_BODY_BYTES, InvalidBody, Judged, judge, refuse_future, split_body
 from streams.chatwoot import map_webhook
 from streams.config import Config
+from streams.http_metrics import observing
 from streams.ingest_access import IngestAccess, opens
-from streams.ingest_errors import error_response, errors_as_json
+from streams.ingest_errors import INGEST_FAILURES, RETRY_AFTER_SECONDS
+from streams.ingest_metrics import IngestMetrics
+from streams.metrics_server import MetricsServer
 from streams.probes import add_probes
-from streams.sending import Outgoing, Sender, event_record, settings_record
+from streams.sending import NotSent, Outgoing, Sender, event_record, settings_record
 from streams.web.access import TokensFileError
-from streams.web.errors import ApiError, Handler
+from streams.web.access_log import keep_requests_out_of_the_log
+from streams.web.errors import ApiError, Handler, error_response, errors_as_json
 from streams.web.guards import add_security_headers, is_loopback
 
 logger = logging.getLogger(__name__)
@@ -57,14 +63,20 @@ def create_ingest_app(
     access: IngestAccess,
     names: Topics | None = None,
     *,
+    metrics: IngestMetrics | None = None,
     requests: int = 64,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> web.Application:
     """The application over `sender`. At most `requests` are handled at once; more are told to come back."""
+    keep_requests_out_of_the_log()
+    metrics = metrics or IngestMetrics(CollectorRegistry())
     guards = [] if access.needs_token else [_only_loopback_names]
-    app = web.Application(middlewares=[errors_as_json, *guards, _at_most(requests)], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(
+        middlewares=[observing(metrics.requests), errors_as_json(INGEST_FAILURES), *guards, _at_most(requests)],
+        client_max_size=MAX_BODY_BYTES,
+    )
     app.on_response_prepare.append(add_security_headers)
-    service = _Service(sender, access, names or topics(), now)
+    service = _Service(sender, access, names or topics(), metrics, now)
     app.router.add_post("/v1/events", service.events)
     app.router.add_put("/v1/accounts/{account_id}", service.account)
     app.router.add_post("/v1/chatwoot/{account_id}", service.chatwoot)
@@ -93,7 +105,19 @@ def run(config: Config) -> int:
 
     async def make() -> web.Application:
         sender = Sender(config, "mediana-ingest")
-        return create_ingest_app(sender, access, config.topics, requests=config.ingest_requests)
+        registry = CollectorRegistry()
+        server = MetricsServer(registry, config.metrics_host, config.ingest_metrics_port, sender.ready)
+        app = create_ingest_app(
+            sender, access, config.topics, metrics=IngestMetrics(registry), requests=config.ingest_requests
+        )
+
+        async def beside(_: web.Application) -> AsyncIterator[None]:
+            await server.start()
+            yield
+            await server.stop()
+
+        app.cleanup_ctx.append(beside)
+        return app
 
     logger.info("ingest: http://%s:%d", host, port)
     try:
@@ -104,10 +128,18 @@ def run(config: Config) -> int:
 
 
 class _Service:
-    def __init__(self, sender: EventSender, access: IngestAccess, names: Topics, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        sender: EventSender,
+        access: IngestAccess,
+        names: Topics,
+        metrics: IngestMetrics,
+        now: Callable[[], datetime],
+    ) -> None:
         self._sender = sender
         self._access = access
         self._topics = names
+        self._metrics = metrics
         self._now = now
 
     async def events(self, request: web.Request) -> web.Response:
@@ -146,7 +178,7 @@ class _Service:
                 f"The address names account {account_id!r}, the settings another one.",
                 "Make account_id in the body that of the address.",
             )
-        await self._sender.send([settings_record(settings, self._topics)])
+        await self._send([settings_record(settings, self._topics)])
         return _json({"account_id": account_id, "accepted": 1})
 
     async def chatwoot(self, request: web.Request) -> web.Response:
@@ -172,7 +204,10 @@ class _Service:
 
     async def _take(self, judged: Judged) -> web.Response:
         if judged.events:
-            await self._sender.send([event_record(event, self._topics) for event in judged.events])
+            await self._send([event_record(event, self._topics) for event in judged.events])
+            self._metrics.accepted.inc(len(judged.events))
+        for rejection in judged.rejected:
+            self._metrics.refused.labels(rejection.reason).inc()
         rejected = msgspec.to_builtins(judged.rejected)
         if rejected and not judged.events:
             error = ApiError(
@@ -180,6 +215,15 @@ class _Service:
             )
             return error_response(error, accepted=0, rejected=rejected)
         return _json({"accepted": len(judged.events), "rejected": rejected}, 207 if rejected else 200)
+
+    async def _send(self, records: Sequence[Outgoing]) -> None:
+        started = perf_counter()
+        try:
+            await self._sender.send(records)
+        except NotSent:
+            self._metrics.produce_failures.inc()
+            raise
+        self._metrics.produce_seconds.observe(perf_counter() - started)
 
     def _opened(self, request: web.Request) -> frozenset[str]:
         accounts = self._access.accounts(request.headers.get("Authorization"))
@@ -237,7 +281,13 @@ def _at_most(requests: int) -> Middleware:
         if not request.path.startswith("/v1/"):
             return await handler(request)
         if under_way >= requests:
-            raise ApiError(503, "busy", "Too many requests are under way; nothing was taken.", "Try again in a moment.")
+            raise ApiError(
+                503,
+                "busy",
+                "Too many requests are under way; nothing was taken.",
+                "Try again in a moment.",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
         under_way += 1
         try:
             return await handler(request)

@@ -2,37 +2,41 @@
 
 The tokens file is that of `mediana serve` (account to SHA-256 digests); the account `"*"` stands for every account, for
 an upstream that carries them all. The secrets file maps an account to the secrets that Chatwoot signs with, which must
-be kept as they are: whoever checks a signature needs the secret itself.
+be kept as they are: whoever checks a signature needs the secret itself. A running server follows both files.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from streams.config import Config
-from streams.web.access import Access, TokensFileError, read_account_lists, read_tokens_file
+from streams.web.access import Access, FileAccess, FollowedFile, TokensFileError, read_account_lists
 
 EVERY_ACCOUNT = "*"
 
 
 class IngestAccess:
-    """Which accounts a request may write to. Every comparison takes the same time whatever the token."""
+    """Which accounts a request may write to. Every comparison takes the same time whatever the token.
 
-    def __init__(self, tokens: Access | None = None, secrets: Mapping[str, Sequence[str]] | None = None) -> None:
+    `secrets` gives the signing secrets of each account that has some, as they are now.
+    """
+
+    def __init__(self, tokens: Access | None = None, secrets: Callable[[], Mapping[str, Sequence[str]]] = dict) -> None:
         self._tokens = tokens or Access()
-        self._secrets = {account: tuple(known) for account, known in (secrets or {}).items()}
+        self._secrets = secrets
 
     @classmethod
     def of(cls, config: Config) -> "IngestAccess":
         """The access that the settings grant. Raises `TokensFileError`."""
         tokens, secrets = config.ingest_tokens_file, config.ingest_chatwoot_secrets_file
-        return cls(
-            None if tokens is None else read_tokens_file(tokens),
-            None if secrets is None else read_secrets_file(secrets),
-        )
+        access = Access() if tokens is None else FileAccess(tokens)
+        if secrets is None:
+            return cls(access)
+        followed = FollowedFile(secrets, read_secrets_file, "secrets")
+        return cls(access, lambda: followed.content)
 
     @property
     def needs_token(self) -> bool:
@@ -51,7 +55,7 @@ class IngestAccess:
 
     def is_signed(self, account_id: str) -> bool:
         """Whether this account's Chatwoot signs its webhooks."""
-        return account_id in self._secrets
+        return account_id in self._secrets()
 
     def signature_fits(self, account_id: str, timestamp: str, body: bytes, signature: str) -> bool:
         """Whether a webhook was signed with one of the account's secrets: HMAC-SHA256 of `TIMESTAMP.BODY`.
@@ -64,7 +68,7 @@ class IngestAccess:
             hmac.compare_digest(
                 b"sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest().encode(), given
             )
-            for secret in self._secrets.get(account_id, ())
+            for secret in self._secrets().get(account_id, ())
         ]
         return any(fits)
 

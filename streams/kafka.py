@@ -10,7 +10,15 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.config import Config
 
-__all__ = ["ConsumerRecord", "TopicPartition", "admin_client", "client_options", "event_consumer", "producer"]
+__all__ = [
+    "ConsumerRecord",
+    "TopicPartition",
+    "admin_client",
+    "client_options",
+    "event_consumer",
+    "producer",
+    "worker_client_id",
+]
 
 EVENT_TOPICS: tuple[Literal["contacts"], Literal["conversations"]] = ("contacts", "conversations")
 """The two event topics; everywhere a position or a buffer comes in pairs, it is in this order."""
@@ -47,6 +55,11 @@ def _ssl_context(config: Config) -> ssl.SSLContext:
     return context
 
 
+def worker_client_id(namespace: str) -> str:
+    """What the consumers of a namespace's workers call themselves, whatever their group: so others can find them."""
+    return f"mediana-worker-{namespace}"
+
+
 def event_consumer(config: Config) -> AIOKafkaConsumer:
     """The one consumer of a worker, for all three topics.
 
@@ -55,7 +68,7 @@ def event_consumer(config: Config) -> AIOKafkaConsumer:
     """
     return AIOKafkaConsumer(
         **client_options(config),
-        client_id="mediana-worker",
+        client_id=worker_client_id(config.namespace),
         group_id=config.group_id,
         auto_offset_reset="none",
         enable_auto_commit=False,

@@ -70,7 +70,7 @@ def rules_field(account_id: str, version: int) -> bytes:
 class NamespaceKeys:
     """The keys of a namespace that belong to no shard."""
 
-    __slots__ = ("meta", "namespace", "settings", "settings_log")
+    __slots__ = ("meta", "namespace", "rebuild", "settings", "settings_log")
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -81,6 +81,8 @@ class NamespaceKeys:
         """Hash: account → its current settings."""
         self.settings_log = prefix + b"settings-log"
         """Hash: `version`, another one after each change, and per partition `position:P`."""
+        self.rebuild = prefix + b"rebuild"
+        """Hash: `from`, `begun_at`; there while a rebuild into this namespace is at work."""
 
     def shard(self, shard: int) -> ShardKeys:
         """The keys of one shard."""

@@ -80,6 +80,7 @@ class Claim(NamedTuple):
     checks: tuple[bytes | None, bytes | None]
     """The last applied record of each topic, `OFFSET:CRC32`."""
     gap: bytes | None
+    """What was lost before it was read, as `streams.gaps` encodes it."""
     horizon: int
     """Days before this ordinal are deleted, and not written again."""
 
@@ -147,12 +148,17 @@ class RedisLedger:
         self._client = client
         self._commit_sha = ""
 
-    async def create(self, positions: Positions) -> None:
-        """Begin a ledger at these positions, unless there is one. Raises `Unavailable`."""
+    async def create(self, positions: Positions, gap: bytes | None = None) -> None:
+        """Begin a ledger at these positions, unless there is one; `gap` marks what was before them and is lost.
+
+        Raises `Unavailable`.
+        """
         pipeline = self._client.pipeline(transaction=True)
         pipeline.hsetnx(self.keys.ledger, keys.CONTACTS, b"%d" % positions.contacts)
         pipeline.hsetnx(self.keys.ledger, keys.CONVERSATIONS, b"%d" % positions.conversations)
         pipeline.hsetnx(self.keys.ledger, keys.SEQ, b"0")
+        if gap is not None:
+            pipeline.hsetnx(self.keys.ledger, keys.GAP, gap)
         await self._ask(pipeline.execute())
 
     async def claim(self) -> Claim | None:

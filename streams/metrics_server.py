@@ -11,9 +11,7 @@ from streams.probes import Ready, add_probes, starting
 
 logger = logging.getLogger(__name__)
 
-SERVER_METRICS: tuple[Metric, ...] = (
-    Metric("mediana_ready", "gauge", (), "1 while `/readyz` answers 200, else 0 (worker and page)."),
-)
+SERVER_METRICS: tuple[Metric, ...] = (Metric("mediana_ready", "gauge", (), "1 while `/readyz` answers 200, else 0."),)
 
 
 class MetricsServer:

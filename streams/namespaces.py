@@ -4,13 +4,15 @@ import asyncio
 import dataclasses
 import sys
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import for_code
 
 from streams.config import MAIN_NAMESPACE, Config
 from streams.errors import Fatal
-from streams.kafka import admin_client
+from streams.kafka import admin_client, worker_client_id
 from streams.keys import NamespaceKeys
 from streams.redis import connect
 
@@ -86,21 +88,52 @@ async def _unlink(redis: Any, keys: Iterable[bytes]) -> int:
 
 
 async def _refuse_workers(config: Config) -> None:
-    """Raises `Fatal` when the consumer group of the namespace has members. One group for all tells nothing."""
-    if config.group is not None:
-        return
+    """Raises `Fatal` when workers of the namespace are members of any consumer group, `KafkaError` if Kafka won't say.
+
+    Nobody need know their group: a worker's client is named after its namespace. Those of old versions, whose client
+    was not, are found where the group has its usual name.
+    """
+    name = config.namespace
+    usual = None if config.group is not None else config.group_id
     admin = admin_client(config)
     try:
         await admin.start()
-        answers = await admin.describe_consumer_groups([config.group_id])
+        brokers = [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
+        groups = [group for broker in brokers for group in await _groups(admin, broker)]
     finally:
         await admin.close()
-    members = sum(len(group[5]) for answer in answers for group in answer.groups)
-    if members:
+    found = {
+        group.name: count
+        for group in groups
+        if (count := len(group.clients) if group.name == usual else group.clients.count(worker_client_id(name)))
+    }
+    if found:
         raise Fatal(
-            f"{members} workers of namespace {config.namespace!r} are running (consumer group {config.group_id!r}): "
-            "stop them first"
+            f"{sum(found.values())} workers of namespace {name!r} are running (consumer group "
+            f"{', '.join(map(repr, sorted(found)))}): stop them first"
         )
+
+
+class _Group(NamedTuple):
+    """A consumer group, and what the clients in it call themselves."""
+
+    name: str
+    clients: list[str]
+
+
+async def _groups(admin: AIOKafkaAdminClient, broker: int) -> list[_Group]:
+    """The consumer groups that a broker coordinates. Raises `KafkaError`, also when it is just handing them over."""
+    names = [name for name, _ in await admin.list_consumer_groups([broker])]
+    groups = []
+    for name in names:
+        # One at a time: aiokafka 0.14 cannot read an answer about several, and takes the connection for broken.
+        for answer in await admin.describe_consumer_groups([name], broker):
+            for code, _, _, _, _, members, *_ in answer.groups:
+                error = for_code(code)
+                if error.retriable:
+                    raise error(f"consumer group {name!r} cannot be looked at now")
+                groups.append(_Group(name, [member[1] for member in members]))
+    return groups
 
 
 def _tell(name: str, keys: int, deleted: int) -> None:

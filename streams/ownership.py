@@ -16,13 +16,17 @@ from streams.config import Config
 from streams.errors import EngineError, Fatal, SessionLost, ShardStopped, Unavailable
 from streams.feed import ShardFeed
 from streams.kafka import TopicPartition
-from streams.metrics import WorkerMetrics
+from streams.ledger import Positions
+from streams.metrics import Cause, WorkerMetrics
 from streams.rules_store import RulesStore
 from streams.settings_feed import SettingsFeed
 
 logger = logging.getLogger(__name__)
 
 LONGEST_BACKOFF_SECONDS = 5.0
+
+UNFORESEEN_TRIES = 5
+"""How often a batch may fail for a reason that nobody foresaw; by then, seconds later, it is no accident."""
 
 SETTINGS_PATIENCE_SECONDS = 5.0
 SETTINGS_POLL_SECONDS = 0.02
@@ -55,6 +59,8 @@ class Ownership:
         self._rules = rules
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unforeseen: dict[int, tuple[Positions, int]] = {}
+        """Per shard, where it stood at its last unforeseen failure, and how many there were at that place."""
 
     # --- the group's word --------------------------------------------------------------------------------------------
 
@@ -108,12 +114,24 @@ class Ownership:
             self.drop(feed, "unavailable")
         elif isinstance(error, Fatal):
             self.fail(str(error))
+        elif not isinstance(error, ShardStopped) and self._may_try_again(feed):
+            logger.error("shard %d: unforeseen; claiming again", feed.shard, exc_info=error)
+            feed.failures += 1
+            self.drop(feed, "unforeseen")
         else:
-            if not isinstance(error, ShardStopped):
-                logger.error("shard %d: unforeseen", feed.shard, exc_info=error)
             self._stop_shard(feed, error)
 
-    def drop(self, feed: ShardFeed, cause: str) -> None:
+    def _may_try_again(self, feed: ShardFeed) -> bool:
+        """Whether a batch may fail again where the shard stands, for a reason that nobody foresaw."""
+        if feed.session is None:
+            return False
+        here = feed.session.positions
+        place, times = self._unforeseen.get(feed.shard, (here, 0))
+        times = times + 1 if place == here else 1
+        self._unforeseen[feed.shard] = here, times
+        return times < UNFORESEEN_TRIES
+
+    def drop(self, feed: ShardFeed, cause: Cause) -> None:
         """End a shard's session, if it has one, and claim it again."""
         if feed.drop() is not None:
             self._metrics.sessions_dropped.labels(cause).inc()
@@ -127,7 +145,10 @@ class Ownership:
     def _stop_shard(self, feed: ShardFeed, error: Exception) -> None:
         feed.stopped = True
         feed.drop()
-        logger.error("shard %d is stopped until a person has looked at it: %s", feed.shard, error)
+        foreseen = isinstance(error, ShardStopped)
+        logger.error(
+            "shard %d is stopped until a person has looked at it: %s", feed.shard, error if foreseen else repr(error)
+        )
         if all(other.stopped for other in self.shards.values()):
             self.fail(f"every shard of this worker is stopped; the last one: {error}")
 

@@ -73,6 +73,8 @@ class Manifest(Struct, frozen=True):
     """Shard → the sequence number of its last commit that is in this revision, and the claim it was made under."""
     days: dict[int, DayCube]
     format: int = 1
+    complete_from_ms: int | None = None
+    """From when on nothing is missing, where something is missing for good."""
 
 
 class Head(Struct, array_like=True, frozen=True):
@@ -81,7 +83,9 @@ class Head(Struct, array_like=True, frozen=True):
     revision: int
     today: int
     rules: int
-    complete: bool
+    settled: bool
+    """Whether it has all that there was to have; what is missing for good is not to be had."""
+    complete_from_ms: int | None = None
 
 
 encode_head = msgspec.msgpack.Encoder().encode

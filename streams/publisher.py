@@ -23,6 +23,7 @@ from aggregates.document import (
 from aggregates.report import instant_text
 from aggregates.rules import Rules
 from schemas.accounts import AccountSettings
+from streams.completeness import completeness
 from streams.published import (
     PUBLISH,
     DayCube,
@@ -35,7 +36,7 @@ from streams.published import (
     garbage_note,
     load_manifest,
 )
-from streams.shards import ROLL_BACK_MARGIN, Scan, ShardCut, ShardReader, ShardState
+from streams.shards import ROLL_BACK_MARGIN, Scan, ShardCut, ShardReader
 
 CUBE_FIELDS_PER_WRITE = 500
 """Fields per HSET of a cube, so that no single command holds the server for long."""
@@ -57,6 +58,8 @@ class Published(Struct, frozen=True):
     manifest: Manifest
     changed_days: int
     document_bytes: int
+    pending: bool
+    """Whether a later revision may have what this one lacks."""
 
 
 class Publisher:
@@ -99,15 +102,16 @@ class Publisher:
         stored = await self._stored_cubes(keys, {day: days[day].revision for day in wanted if day not in fresh})
         cubes: dict[int, Cube] = {**stored, **{day: fresh[day] for day in wanted if day in fresh}}
         states = [cut.state for cut in cuts]
-        lag, reasons = completeness(states, log)
+        lacks = completeness(states, log.ends)
         publication = Publication(
             revision=revision,
             published_at_ms=now_ms,
             as_of_ms=log.as_of_ms,
-            complete=not reasons,
-            lag_records=lag,
-            incomplete_reasons=tuple(reasons),
+            complete=not lacks.reasons,
+            lag_records=lacks.lag_records,
+            incomplete_reasons=lacks.reasons,
             changed_days=None if before is None else tuple(changed),
+            complete_from_ms=lacks.complete_from_ms,
         )
         document = orjson.dumps(
             snapshot_document(settings, rules.calendar, cubes, (there.waiting for there in days.values()), publication)
@@ -122,10 +126,11 @@ class Publisher:
             rules=rules.version,
             commits={state.shard: (state.seq, state.token) for state in states},
             days=days,
+            complete_from_ms=lacks.complete_from_ms,
         )
         await self._publish(keys, before, manifest, document, list(fresh), now_ms)
         await self._sweep(keys, revision, now_ms)
-        return Published(settings.account_id, manifest, len(fresh), len(document))
+        return Published(settings.account_id, manifest, len(fresh), len(document), bool(lacks.pending))
 
     async def _changed_counters(
         self, account_id: str, before: Manifest | None, scans: list[Scan]
@@ -217,6 +222,7 @@ class Publisher:
                 "revision": manifest.revision,
                 "as_of": instant_text(manifest.as_of_ms),
                 "complete": manifest.complete,
+                "complete_from": instant_text(manifest.complete_from_ms),
             }
         )
         try:
@@ -252,27 +258,3 @@ class Publisher:
             for garbage in found:
                 await self._redis.unlink(keys.cube(garbage.day, garbage.revision))
             await self._redis.hdel(keys.garbage, *(garbage.member for garbage in found))
-
-
-def completeness(states: list[ShardState], log: LogCut) -> tuple[int, list[str]]:
-    """How many records the shards are behind the log's end as of the cut, and why the report is not complete, if so."""
-    lag = 0
-    reasons = []
-    if log.ends is None:
-        reasons.append("the log's end is not known: Kafka does not answer")
-    for state in states:
-        if not state.present:
-            reasons.append(f"shard {state.shard} has no ledger yet: no worker has claimed it")
-            lag += sum((log.ends or {}).get(state.shard, (0, 0)))
-            continue
-        if state.gap:
-            reasons.append(f"shard {state.shard} lacks records that Kafka lost before they were read: {state.gap}")
-        if log.ends is not None and state.shard in log.ends:
-            contacts_end, conversations_end = log.ends[state.shard]
-            behind = max(0, contacts_end - (state.contacts or 0)) + max(
-                0, conversations_end - (state.conversations or 0)
-            )
-            lag += behind
-            if behind:
-                reasons.append(f"shard {state.shard} is {behind} records behind")
-    return lag, reasons

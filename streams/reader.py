@@ -1,19 +1,24 @@
 """Reading published snapshots: any account, range and filters, never touching the live counters."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import date
 from typing import Any
 
 from msgspec import Struct
 
+from aggregates.cube import VALUES_KEY
 from aggregates.filters import Filters
 from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period, period
 from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
+from aggregates.rows import slice_prefix
 from streams.published import Manifest, PublicKeys, SnapshotterKeys, load_manifest
 
 PIPELINE_READS = 200
 """Reads sent at once: enough to make round trips cheap, few enough to leave the server to others in between."""
+
+FIELDS_PER_SCAN = 1_000
+"""How many fields of a cube one command looks at, so that none holds the server for long."""
 
 ATTEMPTS = 5
 
@@ -37,6 +42,32 @@ class Answer(Struct, frozen=True):
     as_of: str
     timezone: str
     complete: bool
+    complete_from: str | None = None
+    """From when on nothing is missing, where something is missing for good."""
+
+
+class Slices(Struct, frozen=True):
+    """The finest slices of a range, of one revision: `days` reads one day after the other, as they are asked for.
+
+    A revision's cubes outlive its replacement by `GARBAGE_MS`; a reader who takes longer meets `VanishedCube`.
+    """
+
+    account_id: str
+    period: Period
+    revision: int
+    days: AsyncIterator[tuple[int, dict[bytes, bytes]]]
+    """Days (ordinals) that have a cube, rising, with the fields of their slices under the mask."""
+
+
+class VanishedCube(RuntimeError):
+    """The cube of a day is gone while its revision is being read: a newer one replaced it long ago."""
+
+    def __init__(self, account_id: str, day: int) -> None:
+        super().__init__(
+            f"the cube of {date.fromordinal(day)} of account {account_id!r} was replaced while it was read"
+        )
+        self.account_id = account_id
+        self.day = day
 
 
 class Newest(Struct, frozen=True):
@@ -46,6 +77,7 @@ class Newest(Struct, frozen=True):
     revision: int
     as_of: str
     complete: bool
+    complete_from: str | None = None
 
 
 class SnapshotReader:
@@ -70,7 +102,13 @@ class SnapshotReader:
         manifest = await load_manifest(self._redis, PublicKeys(self._namespace, account_id))
         if manifest is None:
             return None
-        return Newest(account_id, manifest.revision, instant_text(manifest.as_of_ms) or "", manifest.complete)
+        return Newest(
+            account_id,
+            manifest.revision,
+            instant_text(manifest.as_of_ms) or "",
+            manifest.complete,
+            instant_text(manifest.complete_from_ms),
+        )
 
     async def announcements(self, account_id: str, patience_seconds: float) -> AsyncGenerator[None, None]:
         """Yields once it listens, then after every publication, and after each `patience_seconds` without one.
@@ -101,6 +139,28 @@ class SnapshotReader:
         raise RuntimeError(
             f"the cubes of account {account_id!r} vanish while they are read; is something deleting keys?"
         )
+
+    async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
+        """The slices under a mask of a range, day by day. Raises `NoReport` and `RangeError`; later `VanishedCube`."""
+        wanted = period(start, end)
+        keys = PublicKeys(self._namespace, account_id)
+        manifest = await load_manifest(self._redis, keys)
+        if manifest is None:
+            raise NoReport(account_id)
+        names = {day: keys.cube(day, manifest.days[day].revision) for day in wanted.days if day in manifest.days}
+        return Slices(account_id, wanted, manifest.revision, self._days_of(account_id, names, slice_prefix(mask)))
+
+    async def _days_of(
+        self, account_id: str, names: dict[int, str], prefix: bytes
+    ) -> AsyncIterator[tuple[int, dict[bytes, bytes]]]:
+        for day, name in names.items():
+            # Only the fields that are wanted travel. A cube never changes, so a field that comes twice is the same.
+            scan = self._redis.hscan_iter(name, match=prefix + b"*", count=FIELDS_PER_SCAN)
+            found = {key: value async for key, value in scan}
+            # A cube always has its values; without them it is a deleted key, and may have been while it was scanned.
+            if not await self._redis.hexists(name, VALUES_KEY):
+                raise VanishedCube(account_id, day)
+            yield day, found
 
     async def _cubes(
         self, keys: PublicKeys, manifest: Manifest, days: Sequence[int], filters: Filters
@@ -155,4 +215,5 @@ def _answer(
         as_of=instant_text(manifest.as_of_ms) or "",
         timezone=manifest.timezone,
         complete=manifest.complete,
+        complete_from=instant_text(manifest.complete_from_ms),
     )

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -23,11 +22,13 @@ from aiokafka.errors import KafkaError
 from msgspec import Struct
 from redis.exceptions import RedisClusterException, RedisError
 
+from aggregates.report import instant_text
 from streams.comparison import Comparison, Side, compare
 from streams.config import MAIN_NAMESPACE, Config
 from streams.errors import Fatal, Unavailable
 from streams.kafka import TopicPartition, client_options
 from streams.keys import NamespaceKeys
+from streams.log_begins import complete_from
 from streams.log_ends import LogEnds
 from streams.rebuild_workers import RebuildWorkers
 from streams.redis import Client, connect
@@ -57,8 +58,8 @@ class Missing(Struct, frozen=True):
     topic: str
     partition: int
     first_offset: int
-    since: str | None
-    """When the first record that is left was sent; `None` when none is left."""
+    since: str
+    """What was sent from this instant on is there."""
 
 
 class Rebuilt(Struct, frozen=True):
@@ -68,6 +69,8 @@ class Rebuilt(Struct, frozen=True):
     records: int
     seconds: float
     missing: list[Missing]
+    complete_from: str | None
+    """From when on the log has everything that was sent; `None` when nothing is missing."""
     published: dict[str, bool]
     """Account → whether its report is complete."""
     comparison: Comparison | None
@@ -79,7 +82,7 @@ class _Mark:
 
     def __init__(self, redis: Any, namespace: str) -> None:
         self._redis = redis
-        self._key = f"{{mediana:{namespace}}}:rebuild"
+        self._key = NamespaceKeys(namespace).rebuild
 
     async def unfinished(self) -> bool:
         """Whether a rebuild into this namespace was begun and not ended."""
@@ -156,6 +159,7 @@ async def _rebuild(config: Config, plan: Plan, environ: Mapping[str, str]) -> Re
             records=records,
             seconds=round(time.monotonic() - started, 1),
             missing=missing,
+            complete_from=max((one.since for one in missing), default=None),
             published={done.account_id: done.manifest.complete for done in published},
             comparison=comparison,
         )
@@ -172,30 +176,23 @@ async def _missing(config: Config, partitions: int) -> list[Missing]:
     await consumer.start()
     try:
         begins = await consumer.beginning_offsets(asked)
-        cut = [partition for partition in asked if begins[partition] > 0]
-        firsts = await consumer.offsets_for_times(dict.fromkeys(cut, 0)) if cut else {}
     finally:
         await consumer.stop()
+    since = await complete_from(config, {partition: begins[partition] for partition in asked if begins[partition] > 0})
     return [
-        Missing(
-            topic=partition.topic,
-            partition=partition.partition,
-            first_offset=begins[partition],
-            since=None if firsts.get(partition) is None else _instant(firsts[partition].timestamp),
-        )
-        for partition in cut
+        Missing(partition.topic, partition.partition, begins[partition], instant_text(since_ms) or "")
+        for partition, since_ms in since.items()
     ]
 
 
 def without_its_beginning(missing: list[Missing], into: str) -> str:
     """Why such a log needs a person's word, and from when a rebuild would have everything."""
     begins = ", ".join(f"{one.topic} partition {one.partition} begins at offset {one.first_offset}" for one in missing)
-    known = [one.since for one in missing if one.since is not None]
-    since = f"from {max(known)} on" if len(known) == len(missing) else "from now on"
+    since = max(one.since for one in missing)
     return (
         f"Kafka no longer has the beginning of the log: {begins}. A rebuild would have everything that was sent "
-        f"{since}, and its reports would say complete: false for good. If that will do: mediana rebuild --into {into} "
-        "--accept-gap"
+        f"from {since} on; its reports would say complete: false for good, and complete_from: that instant. If that "
+        f"will do: mediana rebuild --into {into} --accept-gap"
     )
 
 
@@ -288,10 +285,6 @@ def how_to_switch(old: str, new: str) -> str:
         f"that read Redis themselves find reports under {key}. Then delete the old one: mediana namespace drop {old} "
         "--yes"
     )
-
-
-def _instant(timestamp_ms: int) -> str:
-    return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _say(text: str) -> None:

@@ -43,6 +43,17 @@ class _SocketConnection(_Packing, UnixDomainSocketConnection):
     """A socket on this machine."""
 
 
+class _BehindSentinels(Redis):
+    """A client of the primary that Sentinels name. The library's own leaves the connections to them open."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close everything."""
+        await super().aclose(close_connection_pool)
+        pool: Any = self.connection_pool
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
 _PACKING: dict[type[AbstractConnection], type[AbstractConnection]] = {
     Connection: _PlainConnection,
     SSLConnection: _TlsConnection,
@@ -104,6 +115,8 @@ def _behind_sentinels(config: Config, options: dict[str, Any]) -> Redis:
     sentinel_kwargs: dict[str, Any] = {
         "socket_timeout": config.redis_timeout_seconds,
         "socket_connect_timeout": config.redis_timeout_seconds,
+        # The next Sentinel is asked instead.
+        "retry": never_retry(),
     }
     if config.redis_sentinel_password is not None:
         sentinel_kwargs["password"] = str(config.redis_sentinel_password)
@@ -112,7 +125,7 @@ def _behind_sentinels(config: Config, options: dict[str, Any]) -> Redis:
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         sentinels, sentinel_kwargs=sentinel_kwargs, **kwargs
     )
-    client: Redis = sentinel.master_for(config.redis_sentinel_service)
+    client: Redis = sentinel.master_for(config.redis_sentinel_service, redis_class=_BehindSentinels)
     return client
 
 

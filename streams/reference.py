@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streams.config import SETTINGS
 from streams.http_metrics import HTTP_METRICS
+from streams.ingest_metrics import INGEST_METRICS
 from streams.metrics import WORKER_METRICS, Metric
 from streams.metrics_server import SERVER_METRICS
 from streams.snapshot_metrics import SNAPSHOTTER_METRICS
@@ -45,6 +46,7 @@ def pages() -> dict[str, dict[str, str]]:
             "worker": metrics_table(WORKER_METRICS),
             "snapshotter": metrics_table(SNAPSHOTTER_METRICS),
             "page": metrics_table(HTTP_METRICS),
+            "ingest": metrics_table(INGEST_METRICS),
             "server": metrics_table(SERVER_METRICS),
         },
     }

@@ -28,6 +28,8 @@ async def _report(config: Config, account: str, start: date, end: date, filters:
     finally:
         await redis.aclose()
     if not answer.complete:
-        print(f"mediana: revision {answer.revision} as of {answer.as_of} is not complete", file=sys.stderr)
+        since = answer.complete_from
+        lost = "" if since is None else f"; records were lost, none that was sent from {since} on"
+        print(f"mediana: revision {answer.revision} as of {answer.as_of} is not complete{lost}", file=sys.stderr)
     sys.stdout.write(orjson.dumps(answer.metrics).decode() + "\n")
     return 0

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from aggregates.counters import Field, Value, decode_field, decode_value
 from streams import keys
+from streams.gaps import Gaps, decode_gaps
 from streams.keys import NamespaceKeys, split_day_member
 
 ATTEMPTS = 20
@@ -27,8 +28,8 @@ class ShardState(Struct, frozen=True):
     contacts: int | None = None
     conversations: int | None = None
     busy: bool = False
-    gap: str = ""
-    """The records that were lost before they were read, where a person accepted that."""
+    gaps: Gaps = Gaps()
+    """The records that were lost before they were read: at the beginning, or where a person accepted that."""
 
     @property
     def present(self) -> bool:
@@ -67,7 +68,7 @@ def _state(shard: int, values: list[bytes | None]) -> ShardState:
         contacts=None if contacts is None else int(contacts),
         conversations=None if conversations is None else int(conversations),
         busy=bool(busy),
-        gap=(gap or b"").decode(),
+        gaps=decode_gaps(gap),
     )
 
 

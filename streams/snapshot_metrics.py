@@ -25,7 +25,10 @@ SNAPSHOTTER_METRICS: tuple[Metric, ...] = (
         "When the round after the last one that ended well is due, by the schedule; at the start: now.",
     ),
     Metric(
-        "mediana_snapshot_incomplete_accounts", "gauge", (), "Accounts whose report of the last round is not complete."
+        "mediana_snapshot_incomplete_accounts",
+        "gauge",
+        (),
+        "Accounts whose report of the last round lacks what a later one may have; not: what is missing for good.",
     ),
 )
 

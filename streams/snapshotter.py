@@ -7,31 +7,23 @@ snapshotter works at a time, by a lock in Redis; the script that publishes compa
 
 import asyncio
 import logging
-import signal
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager
 from typing import Any
 
-import orjson
 from aiokafka.errors import KafkaError
-from croniter import croniter
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
-from redis.exceptions import RedisError
 
 from aggregates.rules import Rules
 from schemas.accounts import AccountSettings, decode_settings, default_settings
 from streams.config import Config
+from streams.gaps import complete_from
 from streams.keys import NamespaceKeys
 from streams.log_ends import LogEnds
 from streams.published import Head, SnapshotterKeys, Superseded, decode_head, encode_head
 from streams.publisher import LogCut, Published, Publisher
-from streams.redis import connect
 from streams.shards import ROLL_BACK_MARGIN, Scan, ShardReader, UnsteadyShard
-from streams.snapshot_metrics import SnapshotterMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +31,6 @@ LOCK_SECONDS = 60
 CATCH_UP_SECONDS = 5.0
 """How long a round waits for the workers to reach the end that the log had when it began."""
 CATCH_UP_POLL_SECONDS = 0.1
-FIRST_PAUSE_SECONDS = 2.0
-"""Pause until a first round has succeeded: right after an install, the worker may not have claimed its shards yet."""
 
 
 class NothingToPublish(RuntimeError):
@@ -107,6 +97,7 @@ class Snapshotter:
 
     async def _round(self, log: LogCut, only: str | None, *, all_accounts: bool) -> list[Published]:
         scans = await self._scans()
+        complete_from_ms = complete_from(scan.state.gaps for scan in scans)
         changed = {account_id for scan in scans for account_id in scan.changes}
         heads = {
             account.decode(): decode_head(head)
@@ -125,8 +116,8 @@ class Snapshotter:
         for account_id, account in sorted(settings.items()):
             if only is not None and account_id != only:
                 continue
-            due = all_accounts or account_id in changed or _is_due(heads.get(account_id), account, log.as_of_ms)
-            if not due:
+            due = all_accounts or account_id in changed
+            if not due and not _is_due(heads.get(account_id), account, log.as_of_ms, complete_from_ms):
                 continue
             try:
                 done = await self._publish_one(publisher, account, log, scans)
@@ -165,7 +156,7 @@ class Snapshotter:
             logger.warning("account %s: %s; trying again", account.account_id, error)
             done = await publisher.publish(account, log, scans)
         manifest = done.manifest
-        head = Head(manifest.revision, manifest.today, manifest.rules, manifest.complete)
+        head = Head(manifest.revision, manifest.today, manifest.rules, not done.pending, manifest.complete_from_ms)
         await self._redis.hset(self._keys.heads, account.account_id, encode_head(head))
         return done
 
@@ -197,100 +188,9 @@ class Snapshotter:
             await self._redis.expire(self._keys.lock, LOCK_SECONDS)
 
 
-def _is_due(head: Head | None, settings: AccountSettings, as_of_ms: int) -> bool:
-    """Whether an unchanged account's report shows what is no longer so: its day, its settings, incompleteness."""
-    if head is None or not head.complete:
+def _is_due(head: Head | None, settings: AccountSettings, as_of_ms: int, complete_from_ms: int | None) -> bool:
+    """Whether an unchanged account's report shows what is no longer so: its day, its settings, what it lacks."""
+    if head is None or not head.settled or head.complete_from_ms != complete_from_ms:
         return True
     rules = Rules(settings)
     return head.rules != rules.version or head.today != rules.calendar.day_of(as_of_ms)
-
-
-def run(config: Config, account: str | None, watch: bool) -> int:
-    """Publish once now, or with `watch` for ever by the cron setting. Returns the exit status."""
-    return asyncio.run(_watch(config) if watch else _once(config, account))
-
-
-async def _once(config: Config, account: str | None) -> int:
-    redis = connect(config)
-    ends = LogEnds(config)
-    try:
-        published = await Snapshotter(redis, config, ends).publish(account, all_accounts=True)
-    except (NothingToPublish, RedisError) as error:
-        print(f"mediana: {error}", file=sys.stderr)
-        return 1
-    finally:
-        await ends.close()
-        await redis.aclose()
-    for done in published:
-        line = {
-            "account_id": done.account_id,
-            "revision": done.manifest.revision,
-            "complete": done.manifest.complete,
-            "changed_days": done.changed_days,
-            "document_bytes": done.document_bytes,
-        }
-        sys.stdout.write(orjson.dumps(line).decode() + "\n")
-    return 0
-
-
-async def _watch(config: Config) -> int:
-    """Publish by the cron setting until told to stop. The first round, at the start, is of all accounts."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    metrics = SnapshotterMetrics(registry)
-    metrics.due.set_to_current_time()
-    server, thread = start_http_server(config.snapshotter_metrics_port, config.metrics_host, registry)
-    redis = connect(config)
-    ends = LogEnds(config)
-    snapshotter = Snapshotter(redis, config, ends)
-    all_accounts = True
-    try:
-        while not stop.is_set():
-            if await _watched_round(snapshotter, metrics, all_accounts=all_accounts):
-                all_accounts = False
-                metrics.due.set(time.time() + _seconds_to_next(config, datetime.now(UTC)))
-            pause = FIRST_PAUSE_SECONDS if all_accounts else _seconds_to_next(config, datetime.now(UTC))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
-    finally:
-        await ends.close()
-        await redis.aclose()
-        server.shutdown()
-        thread.join()
-    return 0
-
-
-async def _watched_round(snapshotter: Snapshotter, metrics: SnapshotterMetrics, *, all_accounts: bool) -> bool:
-    """One round of `_watch`; whatever goes wrong is logged, counted and left to the next round."""
-    started = time.monotonic()
-    try:
-        published = await snapshotter.publish(all_accounts=all_accounts)
-    except NothingToPublish as error:
-        logger.info("nothing to publish yet: %s", error)
-        return False
-    except Exception as error:  # noqa: BLE001 — a scheduler that dies of one bad round publishes nothing any more
-        metrics.failures.inc()
-        logger.warning("the round failed, the next one goes on: %r", error)
-        return False
-    seconds = time.monotonic() - started
-    incomplete = sum(not done.manifest.complete for done in published)
-    days = sum(done.changed_days for done in published)
-    metrics.seconds.observe(seconds)
-    metrics.published.inc(len(published))
-    metrics.days.inc(days)
-    metrics.incomplete.set(incomplete)
-    metrics.timestamp.set_to_current_time()
-    logger.info("published %d accounts, %d days changed, in %.2f s", len(published), days, seconds)
-    return True
-
-
-def _seconds_to_next(config: Config, now: datetime) -> float:
-    """How long until the next round: the interval if one is set, else by cron, in UTC."""
-    if config.snapshot_interval_seconds is not None:
-        return config.snapshot_interval_seconds
-    following: datetime = croniter(config.snapshot_cron, now).get_next(datetime)
-    return max(0.0, (following - now).total_seconds())

@@ -8,15 +8,19 @@ from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from redis.asyncio import RedisCluster
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError
 
+from aggregates.report import instant_text
 from streams.config import Config
 from streams.errors import Fatal, Unavailable
+from streams.gaps import Gaps, complete_from, encode_gaps, gap
 from streams.kafka import TopicPartition, admin_client
 from streams.keys import NamespaceKeys
 from streams.ledger import Positions, RedisLedger
+from streams.log_begins import complete_from as log_complete_from
+from streams.login import login_refusal
 from streams.redis import Client
 
 logger = logging.getLogger(__name__)
@@ -43,7 +47,10 @@ async def patiently(what: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             return await ask()
         except (AuthenticationError, NoPermissionError) as error:
-            raise Fatal(f"{what} refuses us: {error}; look at the user and password in the settings") from error
+            raise Fatal(
+                f"{what} refuses us: {error}; look at the user and password in the settings (MEDIANA_REDIS_USERNAME, "
+                "MEDIANA_REDIS_PASSWORD, or those in MEDIANA_REDIS_URL)"
+            ) from error
         except (KafkaError, RedisError, RedisClusterException, OSError, Unavailable) as error:
             logger.warning("%s does not answer, trying again: %s", what, error or type(error).__name__)
         await asyncio.sleep(delay)
@@ -67,12 +74,20 @@ async def check_redis(client: Client) -> None:
 
 
 async def find_partitions(config: Config) -> Partitions:
-    """How many partitions the topics have. Raises `Fatal` if one is missing or the event topics differ."""
+    """How many partitions the topics have.
+
+    Raises `Fatal` if one is missing, the event topics differ, or Kafka refuses our user.
+    """
     topics = config.topics
     admin = admin_client(config)
     try:
         await admin.start()
         described = await admin.describe_topics(_names(config))
+    except KafkaConnectionError as error:
+        refusal = await login_refusal(config)  # the client does not say why it could not connect
+        if refusal is not None:
+            raise Fatal(f"Kafka at {config.kafka_bootstrap} refuses us: {refusal}") from error
+        raise
     finally:
         await admin.close()
     counts = {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
@@ -91,6 +106,7 @@ async def find_partitions(config: Config) -> Partitions:
 async def open_namespace(config: Config, client: Client, consumer: AIOKafkaConsumer, partitions: Partitions) -> None:
     """Check what the namespace was made for, or make it: a ledger per shard, at the beginning of the logs.
 
+    Where Kafka has dropped records already, the ledger says so for good, and from when on everything is there.
     Raises `Fatal` when the namespace belongs to other topics, or when there is none although there once was one.
     """
     keys = NamespaceKeys(config.namespace)
@@ -114,9 +130,13 @@ async def open_namespace(config: Config, client: Client, consumer: AIOKafkaConsu
     contacts = [TopicPartition(topics.contacts, shard) for shard in shards]
     conversations = [TopicPartition(topics.conversations, shard) for shard in shards]
     begins = await consumer.beginning_offsets([*contacts, *conversations])
+    since = await log_complete_from(config, {partition: begin for partition, begin in begins.items() if begin > 0})
+    lost = [gap(partition, 0, begins[partition], since_ms) for partition, since_ms in since.items()]
     for shard in shards:
+        gaps = Gaps(tuple(one for one in lost if one.partition == shard))
         ledger = RedisLedger(client, keys.shard(shard), shard)
-        await ledger.create(Positions(begins[contacts[shard]], begins[conversations[shard]]))
+        positions = Positions(begins[contacts[shard]], begins[conversations[shard]])
+        await ledger.create(positions, encode_gaps(gaps) if gaps.lost else None)
     # Last, for from here on a missing ledger is a lost one.
     fields: Any = {
         "format": FORMAT,
@@ -126,6 +146,13 @@ async def open_namespace(config: Config, client: Client, consumer: AIOKafkaConsu
     }
     await client.hset(keys.meta, mapping=fields)
     logger.info("namespace %s: new, %d shards", config.namespace, partitions.events)
+    if lost:
+        logger.warning(
+            "Kafka no longer has the beginning of the log (%d partitions): reports have everything that was sent from "
+            "%s on, and will say so for good",
+            len(lost),
+            instant_text(complete_from([Gaps(tuple(lost))])),
+        )
 
 
 def _names(config: Config) -> list[str]:

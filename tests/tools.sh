@@ -1,5 +1,6 @@
 #!/bin/sh
-# The programs that some tests drive beside Kafka and Redis: a browser for the page, promtool for the alert rules.
+# The programs that some tests drive beside Kafka and Redis: a browser for the page, promtool for the alert rules, and what
+# the documentation's commands use. Node is not among them: where it is, its examples are run, too.
 # As root on Debian or Ubuntu they are installed; elsewhere this says how, and the tests that need them fail or skip.
 set -eu
 
@@ -12,6 +13,8 @@ if [ -z "${MEDIANA_CHROMIUM:-}" ]; then
   [ -n "$found" ] || missing="chromium fonts-dejavu-core"
 fi
 command -v promtool >/dev/null || missing="$missing prometheus"
+command -v curl >/dev/null || missing="$missing curl"
+command -v redis-cli >/dev/null || command -v valkey-cli >/dev/null || missing="$missing redis-tools"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

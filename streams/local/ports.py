@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 
 from streams.local.errors import LocalStackError
 
@@ -9,10 +10,21 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
+    """A port for a server of ours, which stays ours until this process ends, also while its server is down.
+
+    On Linux: a socket that is bound but does not listen keeps the system from giving the port to anyone else, and from
+    making it the near end of an outgoing connection. (A client that tries to reach a server which is down could be
+    given that server's own port, would be connected to itself, and would keep the server from starting.) A server may
+    listen there all the same, for like all servers it sets SO_REUSEADDR. Elsewhere the port is only free at this
+    moment.
+    """
+    with socket.socket() as holder:
+        if sys.platform == "linux":
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((LOOPBACK, 0))
+        port: int = holder.getsockname()[1]
+        if sys.platform == "linux":
+            holder.detach()  # never closed
         return port
 
 

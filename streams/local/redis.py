@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from streams.local.errors import LocalStackError
@@ -14,15 +15,24 @@ from streams.local.server import Server
 class Redis(Server):
     """Set up as `mediana check` asks for: append-only file synced every second, and no eviction.
 
-    With `max_memory` (in Redis's notation, "64mb") a write beyond it is refused instead.
+    With `max_memory` (in Redis's notation, "64mb") a write beyond it is refused instead. `options` are further
+    settings of the server and win over ours.
     """
 
     name = "redis"
     start_timeout_seconds = 30.0
 
-    def __init__(self, data_folder: Path, *, port: int | None = None, max_memory: str = "0") -> None:
+    def __init__(
+        self,
+        data_folder: Path,
+        *,
+        port: int | None = None,
+        max_memory: str = "0",
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(data_folder, port=port)
         self.max_memory = max_memory
+        self.options = dict(options or {})
 
     @property
     def url(self) -> str:
@@ -39,6 +49,7 @@ class Redis(Server):
                 *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
                 *("--maxmemory", self.max_memory, "--maxmemory-policy", "noeviction"),
                 *("--daemonize", "no", "--loglevel", "notice"),
+                *(part for name, value in self.options.items() for part in (f"--{name}", value)),
             ],
             log_path=self.log_path,
         )

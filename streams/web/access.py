@@ -16,12 +16,14 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""How often at most a server looks whether its tokens file changed."""
+"""How often at most a server looks whether such a file changed."""
+
+Content = TypeVar("Content")
 
 Digests = dict[str, list[str]]
 """Account → the SHA-256 digests of its tokens, in hexadecimal."""
@@ -57,24 +59,28 @@ class Access:
         return frozenset(accounts)
 
 
-class FileAccess(Access):
-    """The access of a tokens file, as it is now: a change counts within `LOOK_SECONDS`, without a restart.
+class FollowedFile(Generic[Content]):
+    """What a file holds, as it is now: a change counts within `LOOK_SECONDS`, without a restart.
 
-    A file that has become unreadable changes nothing: the tokens read last stay in force, and the log says why. Raises
-    `TokensFileError` when made of a file that is none. `clock` gives seconds.
+    `read` makes the content of the file and raises `TokensFileError`; so does making this of a file that is none. One
+    that becomes unreadable later changes nothing: what was read last stays in force, and the log says why. `what` names
+    the content in the log, `clock` gives seconds.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, read: Callable[[Path], Content], what: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._read, self._what, self._clock = path, read, what, clock
         # The stamp first: what is written between the two is then read again.
-        self._path, self._clock = path, clock
         self._looked, self._stamp = clock(), _stamp(path)
-        super().__init__(read_digests(path))
+        self._content = read(path)
 
-    def opened_by(self, token: str) -> frozenset[str]:
-        """The accounts this token opens, by the file as it was at most `LOOK_SECONDS` ago."""
+    @property
+    def content(self) -> Content:
+        """What the file held at most `LOOK_SECONDS` ago."""
         if self._clock() - self._looked >= LOOK_SECONDS:
             self._look()
-        return super().opened_by(token)
+        return self._content
 
     def _look(self) -> None:
         self._looked = self._clock()
@@ -83,11 +89,24 @@ class FileAccess(Access):
             return
         self._stamp = stamp
         try:
-            self._digests = read_digests(self._path)
+            self._content = self._read(self._path)
         except TokensFileError as error:
-            logger.error("%s; the tokens read before stay in force", error)  # noqa: TRY400 - the text says it all
+            logger.error("%s; the %s read before stay in force", error, self._what)  # noqa: TRY400 - it says it all
         else:
-            logger.info("the tokens file %s changed and was read again", self._path)
+            logger.info("the %s file %s changed and was read again", self._what, self._path)
+
+
+class FileAccess(Access):
+    """The access of a tokens file, followed while it changes (`FollowedFile`)."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file = FollowedFile(path, read_digests, "tokens", clock)
+        super().__init__(self._file.content)
+
+    def opened_by(self, token: str) -> frozenset[str]:
+        """The accounts this token opens, by the file as it was at most `LOOK_SECONDS` ago."""
+        self._digests = self._file.content
+        return super().opened_by(token)
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
@@ -102,11 +121,6 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 def digest_of(token: str) -> str:
     """What is kept of a token."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def read_tokens_file(path: Path) -> Access:
-    """The access a tokens file grants now. Raises `TokensFileError`, which never repeats what the file holds."""
-    return Access(read_digests(path))
 
 
 def read_account_lists(path: Path, what: str, listed: str) -> dict[str, Any]:

@@ -1,7 +1,11 @@
 """The access log: who asked for which path and how it went, and nothing that may be a secret or a person."""
 
+import logging
+
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 
 
 class AccessLogger(AbstractAccessLogger):
@@ -17,3 +21,26 @@ class AccessLogger(AbstractAccessLogger):
         self.logger.info(
             '%s "%s %s" %d %d %.3f', request.remote, request.method, path, response.status, response.body_length, time
         )
+
+
+class _Unreadable(logging.Filter):
+    """Says that a request could not be read, without repeating it.
+
+    aiohttp logs the line at fault with a traceback, and that line may be the header with the token.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if isinstance(error, HttpProcessingError):
+            record.msg, record.args = "%s: not a request that can be read", (type(error).__name__,)
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
+_UNREADABLE = _Unreadable()
+
+
+def keep_requests_out_of_the_log() -> None:
+    """Let the web server's own log repeat nothing of what it was sent. Needed once a process."""
+    server_logger.addFilter(_UNREADABLE)

@@ -5,22 +5,28 @@ a client that has it is told so (304) instead of being sent it again.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 from msgspec import Struct
 
 from aggregates.periods import Period
+from aggregates.rows import ROW_TABLES
 from streams.reader import Answer, NoReport
 from streams.web.authorization import authorized_account, opened_accounts
+from streams.web.downloads import DOWNLOADS, Downloads, send_rows
 from streams.web.errors import ApiError
 from streams.web.event_stream import events
 from streams.web.query import DIMENSIONS, MetricsQuery, parse_metrics_query, refuse_parameters, single
 from streams.web.reading import READER, Reader
 from streams.web.tables import TABLES, Names, to_csv
+from streams.web.tags import is_known, tag_of, tagged
+
+_Table = TypeVar("_Table")
 
 _OPENAPI = web.AppKey("openapi", bytes)
 
@@ -48,12 +54,14 @@ _decode_document = msgspec.json.Decoder(_Document).decode
 
 def add_api(app: web.Application) -> None:
     """Add the API's routes to an application that holds `READER`, `ACCESS` and `REVISIONS`."""
+    app[DOWNLOADS] = Downloads()
     app[_OPENAPI] = (Path(__file__).parent / "openapi.json").read_bytes()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/api/v1/accounts", accounts)
     app.router.add_get("/api/v1/accounts/{account_id}/report", report)
     app.router.add_get("/api/v1/accounts/{account_id}/metrics", metrics)
     app.router.add_get("/api/v1/accounts/{account_id}/metrics.csv", metrics_csv)
+    app.router.add_get("/api/v1/accounts/{account_id}/rows.csv", rows_csv)
     app.router.add_get("/api/v1/accounts/{account_id}/events", events, allow_head=False)
     app.router.add_get("/api/v1/openapi.json", openapi)
 
@@ -61,14 +69,20 @@ def add_api(app: web.Application) -> None:
 async def healthz(request: web.Request) -> web.Response:
     """200 when Redis answers (else 503), and whether any report is published yet; open to all, names no account."""
     published = bool(await request.app[READER].accounts())
-    return _json({"status": "ok", "report_published": published})
+    response = web.Response(
+        body=msgspec.json.encode({"status": "ok", "report_published": published}), content_type="application/json"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
-async def accounts(request: web.Request) -> web.Response:
+async def accounts(request: web.Request) -> web.StreamResponse:
     """The accounts that have a report and that the caller may read."""
     opened = opened_accounts(request)
     names = await request.app[READER].accounts()
-    return _json({"accounts": [{"account_id": name} for name in sorted(names) if opened is None or name in opened]})
+    listed = [{"account_id": name} for name in sorted(names) if opened is None or name in opened]
+    body = msgspec.json.encode({"accounts": listed})
+    return tagged(request, tag_of(body), body)
 
 
 async def report(request: web.Request) -> web.StreamResponse:
@@ -78,7 +92,7 @@ async def report(request: web.Request) -> web.StreamResponse:
     document = await request.app[READER].report(account_id)
     if document is None:
         raise NoReport(account_id)
-    return _tagged(request, _decode_document(document).revision, document)
+    return tagged(request, str(_decode_document(document).revision), document)
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
@@ -94,38 +108,59 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         "revision": answer.revision,
         "as_of": answer.as_of,
         "complete": answer.complete,
+        "complete_from": answer.complete_from,
         "filters": {name: values for name, values in filters.items() if values is not None},
         "metrics": answer.metrics,
         "previous": {**_ends(answer.period.previous), "metrics": answer.previous},
     }
-    return _tagged(request, answer.revision, msgspec.json.encode(body))
+    return tagged(request, str(answer.revision), msgspec.json.encode(body))
 
 
 async def metrics_csv(request: web.Request) -> web.StreamResponse:
     """One table of the metrics of a range or preset under filters, as a CSV file."""
     account_id = authorized_account(request)
     query = parse_metrics_query(request.query, "table")
-    name = single(request.query, "table")
-    table = TABLES.get(name or "")
-    if table is None:
-        message = "`table` is missing." if name is None else f"There is no table {name!r}."
-        raise ApiError(400, "unknown_table", message, f"Known: {', '.join(TABLES)}.")
+    name, table = _table(request, TABLES)
     reader = request.app[READER]
     answer = await _answer(reader, account_id, query)
-    names = await _names(reader, account_id, name or "")
-    response = _tagged(request, answer.revision, to_csv(table, answer.metrics, names), "text/csv")
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", account_id)
-    file = f"mediana_{plain}_{name}_{answer.period.start}_{answer.period.end}.csv"
-    response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+    names = await _names(reader, account_id, name)
+    response = tagged(request, str(answer.revision), to_csv(table, answer.metrics, names), "text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="{_file_name(account_id, name, answer.period)}"'
     return response
+
+
+async def rows_csv(request: web.Request) -> web.StreamResponse:
+    """The counts behind the metrics, one row for each combination of dimensions that occurred, as a CSV file."""
+    account_id = authorized_account(request)
+    query = parse_metrics_query(request.query, "table")
+    name, table = _table(request, ROW_TABLES)
+    reader = request.app[READER]
+    days = query.days or await _preset(reader, account_id, query.preset)
+    slices = await reader.slices(account_id, days.start, days.end, table.mask)
+    if is_known(request, str(slices.revision)):
+        return tagged(request, str(slices.revision), b"", "text/csv")
+    return await send_rows(request, table, slices, query.filters, _file_name(account_id, name, days))
 
 
 async def openapi(request: web.Request) -> web.StreamResponse:
     """The API's description, which `streams.web.openapi` makes; open to all, as it names no account."""
     refuse_parameters(request, "The description takes none.")
-    response = web.Response(body=request.app[_OPENAPI], content_type="application/json")
-    response.headers["Cache-Control"] = "no-cache"
-    return response
+    body = request.app[_OPENAPI]
+    return tagged(request, tag_of(body), body)
+
+
+def _table(request: web.Request, tables: Mapping[str, _Table]) -> tuple[str, _Table]:
+    """The table that is asked for, and its name. Raises `ApiError` (400)."""
+    name = single(request.query, "table")
+    if name is None or name not in tables:
+        message = "`table` is missing." if name is None else f"There is no table {name!r}."
+        raise ApiError(400, "unknown_table", message, f"Known: {', '.join(tables)}.")
+    return name, tables[name]
+
+
+def _file_name(account_id: str, table: str, days: Period) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", account_id)
+    return f"mediana_{plain}_{table}_{days.start}_{days.end}.csv"
 
 
 async def _answer(reader: Reader, account_id: str, query: MetricsQuery) -> Answer:
@@ -156,24 +191,3 @@ async def _preset(reader: Reader, account_id: str, name: str | None) -> Period:
 
 def _ends(days: Period) -> dict[str, date]:
     return {"from": days.start, "to": days.end}
-
-
-def _json(body: object) -> web.Response:
-    response = web.Response(body=msgspec.json.encode(body), content_type="application/json")
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def _tagged(request: web.Request, revision: int, body: bytes, content_type: str = "application/json") -> web.Response:
-    """The body under its revision's tag, or 304 if the caller has that revision already."""
-    known = request.if_none_match or ()
-    if any(tag.value in (str(revision), "*") for tag in known):
-        response = web.Response(status=304)
-    else:
-        charset = "utf-8" if content_type.startswith("text/") else None
-        response = web.Response(body=body, content_type=content_type, charset=charset)
-    response.etag = str(revision)
-    # Ask again each time (the tag makes that cheap), and keep no copy where other people's requests pass.
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Authorization"
-    return response

@@ -6,6 +6,7 @@ and real answers with its schemas.
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aggregates.periods import presets
+from aggregates.rows import ROW_TABLES, Cell
 from schemas.published import EXAMPLES, SNAPSHOT, render
 from schemas.snapshot import Day, Metrics, PreviousPeriod, Snapshot, UtcInstant
 from streams.http_metrics import EVENT_STREAM
@@ -54,6 +56,12 @@ class AppliedFilters(Struct, kw_only=True):
     advisor: list[_Value] | msgspec.UnsetType = msgspec.UNSET
 
 
+CompleteFrom = Annotated[
+    UtcInstant | None,
+    Meta(description="when records are missing for good: nothing that was sent from this instant on is; else null"),
+]
+
+
 class MetricsOfRange(Struct, kw_only=True, rename={"from_": "from"}):
     """The metrics of a range of days under filters, and of as many days just before."""
 
@@ -64,6 +72,7 @@ class MetricsOfRange(Struct, kw_only=True, rename={"from_": "from"}):
     revision: Revision
     as_of: UtcInstant
     complete: Annotated[bool, Meta(description="false when something is missing; the report says what")]
+    complete_from: CompleteFrom
     filters: AppliedFilters
     metrics: Metrics
     previous: PreviousPeriod
@@ -76,6 +85,7 @@ class NewRevision(Struct, kw_only=True):
     revision: Revision
     as_of: UtcInstant
     complete: bool
+    complete_from: CompleteFrom
 
 
 class ErrorText(Struct, kw_only=True):
@@ -100,7 +110,12 @@ _ERRORS = {
     "403": ("Forbidden", "The token does not open this account.", "forbidden"),
     "404": ("NoReport", "No report of this account is published.", "no_report"),
     "429": ("TooManyRequests", "Too many requests; `Retry-After` says how many seconds to wait.", "too_many_requests"),
-    "503": ("Unavailable", "Redis does not answer, or too many listen; try again later.", "redis_unavailable"),
+    "500": ("Internal", "A fault of the server's; its log says which.", "internal"),
+    "503": (
+        "Unavailable",
+        "Redis does not answer, or too many listen or load files; try later.",
+        "redis_unavailable",
+    ),
 }
 _RETRIED = ("429", "503")
 
@@ -127,7 +142,11 @@ def document() -> dict[str, Any]:
             "schemas": schemas,
             "parameters": _parameters(),
             "headers": {
-                "ETag": {"description": "The revision, in quotes.", "schema": {"type": "string"}, "example": '"7"'},
+                "ETag": {
+                    "description": "In quotes: the revision; of what belongs to none, a digest.",
+                    "schema": {"type": "string"},
+                    "example": '"7"',
+                },
                 "RetryAfter": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
             },
             "responses": {
@@ -146,7 +165,7 @@ def document() -> dict[str, Any]:
 
 def _paths() -> dict[str, Any]:
     snapshot = json.loads((EXAMPLES / f"{SNAPSHOT}.json").read_text(encoding="utf-8"))
-    newest = {name: snapshot[name] for name in ("account_id", "revision", "as_of", "complete")}
+    newest = {name: snapshot[name] for name in ("account_id", "revision", "as_of", "complete", "complete_from")}
     account, tag = _parameter("account_id"), _parameter("if_none_match")
     narrowed = [_parameter(name) for name in ("from", "to", "period", *DIMENSIONS)]
     week = snapshot["periods"]["last_7_days"]
@@ -155,19 +174,21 @@ def _paths() -> dict[str, Any]:
             "health",
             "Whether the server and its Redis answer",
             _json("Health", {"status": "ok", "report_published": True}),
-            errors=["503"],
+            errors=["500", "503"],
         ),
         "/api/v1/openapi.json": _get(
             "description",
             "This document",
-            {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}},
-            errors=["400", "429"],
+            _tagged({"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}),
+            parameters=[tag],
+            errors=["400", "429", "500"],
         ),
         "/api/v1/accounts": _get(
             "accounts",
             "The accounts that the caller may read",
-            _json("Accounts", {"accounts": [{"account_id": snapshot["account_id"]}]}),
-            errors=["401", "429", "503"],
+            _tagged(_json("Accounts", {"accounts": [{"account_id": snapshot["account_id"]}]})),
+            parameters=[tag],
+            errors=["401", "429", "500", "503"],
         ),
         "/api/v1/accounts/{account_id}/report": _get(
             "report",
@@ -187,6 +208,12 @@ def _paths() -> dict[str, Any]:
             "One table of the metrics as a CSV file",
             _tagged(_csv(week["metrics"])),
             parameters=[account, _parameter("table"), *narrowed, tag],
+        ),
+        "/api/v1/accounts/{account_id}/rows.csv": _get(
+            "rows",
+            "The counts behind the metrics, at their finest grain, as a CSV file",
+            _tagged(_csv_content(_ROWS, _row_examples())),
+            parameters=[account, _parameter("row_table"), *narrowed, tag],
         ),
         "/api/v1/accounts/{account_id}/events": _get(
             "events",
@@ -211,7 +238,8 @@ def _paths() -> dict[str, Any]:
 
 
 def _example_of_range(snapshot: dict[str, Any], week: dict[str, Any]) -> dict[str, Any]:
-    taken = {name: snapshot[name] for name in ("account_id", "timezone", "revision", "as_of", "complete")}
+    names = ("account_id", "timezone", "revision", "as_of", "complete", "complete_from")
+    taken = {name: snapshot[name] for name in names}
     return {**taken, "filters": {}, **week}
 
 
@@ -225,7 +253,7 @@ def _get(
 ) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": answer}
     if "headers" in answer:
-        responses["304"] = {"description": "The caller has this revision.", "headers": answer["headers"]}
+        responses["304"] = {"description": "The caller has it already.", "headers": answer["headers"]}
     for status in errors or _ERRORS:
         responses[status] = {"$ref": f"#/components/responses/{_ERRORS[status][0]}"}
     operation: dict[str, Any] = {"operationId": name, "summary": summary}
@@ -241,13 +269,49 @@ def _json(schema: str, example: object = None) -> dict[str, Any]:
     return {"description": f"{schema}.", "content": {"application/json": content}}
 
 
+_CSV = (
+    "RFC 4180: header, commas, CRLF, UTF-8. An empty cell is null. A text that a spreadsheet would take for a "
+    "formula has an apostrophe before it."
+)
+_ROWS = (
+    "One row for each day and combination of dimensions that occurred, with its count; durations by clock, in seconds, "
+    f"within 1 %. Sent as it is read: a file that breaks off is not whole. {_CSV}"
+)
+
+
 def _csv(metrics: dict[str, Any]) -> dict[str, Any]:
-    examples = {name: {"value": to_csv(table, metrics).decode()} for name, table in TABLES.items()}
-    return {
-        "description": "RFC 4180: header, commas, CRLF, UTF-8. An empty cell is null. A text that a spreadsheet would "
-        "take for a formula has an apostrophe before it.",
-        "content": {"text/csv": {"schema": {"type": "string"}, "examples": examples}},
+    return _csv_content(_CSV, {name: to_csv(table, metrics).decode() for name, table in TABLES.items()})
+
+
+def _csv_content(description: str, examples: dict[str, str]) -> dict[str, Any]:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {"description": description, "content": {"text/csv": {"schema": {"type": "string"}, "examples": shown}}}
+
+
+def _row_examples() -> dict[str, str]:
+    """One row of each row table, as the column's names ask for it."""
+    cells: dict[str, Cell] = {
+        "day": "2026-11-22",
+        "origin": "Instagram",
+        "group": "sales",
+        "channel": "whatsapp",
+        "advisor": "ana",
+        "clock": "business",
+        "seconds": 90.364,
+        "count": 2,
+        "status": "live",
+        "opener": "contact",
+        "hour": 9,
+        "kind": "closed",
+        "engaged": 1,
+        "closed": 1,
+        "resolved": 0,
+        "contacts": 2,
+        "snoozed": 1,
+        "oldest": "2026-11-22T14:05:00.000Z",
     }
+    lines = {name: (table.columns, [str(cells[name]) for name in table.columns]) for name, table in ROW_TABLES.items()}
+    return {name: "".join(",".join(line) + "\r\n" for line in both) for name, both in lines.items()}
 
 
 def _tagged(answer: dict[str, Any]) -> dict[str, Any]:
@@ -267,6 +331,10 @@ def _parameter(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/parameters/{name}"}
 
 
+def _table_parameter(tables: Iterable[str]) -> dict[str, Any]:
+    return {"required": True, "description": "Which table.", "schema": {"type": "string", "enum": list(tables)}}
+
+
 def _parameters() -> dict[str, Any]:
     text = {"type": "string"}
     day = {"type": "string", "format": "date"}
@@ -278,7 +346,8 @@ def _parameters() -> dict[str, Any]:
             "description": "A preset, as the newest snapshot has it, instead of `from` and `to`.",
             "schema": {"type": "string", "enum": list(presets(date(2026, 11, 22)))},
         },
-        "table": {"required": True, "description": "Which table.", "schema": {"type": "string", "enum": list(TABLES)}},
+        "table": _table_parameter(TABLES),
+        "row_table": _table_parameter(ROW_TABLES),
     }
     for name in DIMENSIONS:
         found[name] = {
@@ -288,6 +357,7 @@ def _parameters() -> dict[str, Any]:
             "explode": True,
         }
     parameters = {name: {"name": name, "in": "query", **parameter} for name, parameter in found.items()}
+    parameters["row_table"]["name"] = "table"
     parameters["if_none_match"] = {
         "name": "If-None-Match",
         "in": "header",

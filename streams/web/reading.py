@@ -7,7 +7,7 @@ from typing import Protocol
 from aiohttp import web
 
 from aggregates.filters import Filters
-from streams.reader import Answer, Newest
+from streams.reader import Answer, Newest, Slices
 
 
 class Reader(Protocol):
@@ -21,6 +21,9 @@ class Reader(Protocol):
 
     async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
         """The metrics of `start` to `end`, both included. Raises `NoReport` and `RangeError`."""
+
+    async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
+        """The finest slices of `start` to `end`, both included, day by day. Raises `NoReport` and `RangeError`."""
 
     async def newest(self, account_id: str) -> Newest | None:
         """The newest revision."""

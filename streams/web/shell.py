@@ -1,12 +1,13 @@
 """The page's shell and its files. The shell holds no data: the page reads the JSON API, under the caller's token."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
 from aiohttp import web
+
+from streams.web.tags import is_known, tag_of
 
 LANGUAGES = ("en", "es", "pt")
 """The languages of the page, one dictionary each in static/words/; the first is the default."""
@@ -40,9 +41,16 @@ def add_page(app: web.Application) -> None:
 async def page(request: web.Request) -> web.Response:
     """The shell in the language of `?lang=`, else the browser's; the rest of the query is for the page's script."""
     language = choose_language(request.query.get("lang"), request.headers.get("Accept-Language", ""))
-    response = web.Response(text=request.app[_SHELL].substitute(language=language), content_type="text/html")
+    text = request.app[_SHELL].substitute(language=language).encode()
+    tag = tag_of(text)
+    if is_known(request, tag):
+        response = web.Response(status=304)
+    else:
+        response = web.Response(body=text, content_type="text/html", charset="utf-8")
+        response.enable_compression()
+    response.etag = tag
     response.headers["Cache-Control"] = "no-cache"
-    response.headers["Vary"] = "Accept-Language"
+    response.headers["Vary"] = "Accept-Language, Accept-Encoding"
     return response
 
 
@@ -51,18 +59,20 @@ async def file(request: web.Request) -> web.Response:
     found = request.app[_FILES].get(request.match_info["name"])
     if found is None:
         raise web.HTTPNotFound
-    if any(known.value in (found.tag, "*") for known in request.if_none_match or ()):
+    if is_known(request, found.tag):
         response = web.Response(status=304)
     else:
         response = web.Response(body=found.content, content_type=found.content_type, charset="utf-8")
+        response.enable_compression()
     response.etag = found.tag
     response.headers["Cache-Control"] = "no-cache"
+    response.headers["Vary"] = "Accept-Encoding"
     return response
 
 
 def _read(path: Path) -> _File:
     content = path.read_bytes()
-    return _File(content, _TYPES.get(path.suffix, "text/plain"), hashlib.sha256(content).hexdigest()[:16])
+    return _File(content, _TYPES.get(path.suffix, "text/plain"), tag_of(content))
 
 
 def choose_language(asked: str | None, accepted: str) -> str:

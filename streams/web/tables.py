@@ -30,13 +30,18 @@ def to_csv(table: Table, metrics: Mapping[str, Any], names: Names | None = None)
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(table.columns)
     for row in table.rows(metrics, names or {}):
-        writer.writerow([safe_text(cell) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow(safe_row(row))
     return out.getvalue().encode()
 
 
 def safe_text(text: str) -> str:
     """A text that no spreadsheet takes for a formula: an apostrophe stands before one that it would."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def safe_row(row: Iterable[Cell]) -> Row:
+    """The cells of a row, each text of them safe."""
+    return [safe_text(cell) if isinstance(cell, str) else cell for cell in row]
 
 
 def _days(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:

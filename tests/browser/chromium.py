@@ -18,6 +18,14 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 START_SECONDS = 60
 WAIT_SECONDS = 20
 
+KEYS: dict[str, dict[str, Any]] = {
+    "Tab": {"windowsVirtualKeyCode": 9},
+    "Enter": {"windowsVirtualKeyCode": 13, "text": "\r"},
+    " ": {"windowsVirtualKeyCode": 32, "text": " ", "code": "Space"},
+    "Escape": {"windowsVirtualKeyCode": 27},
+}
+"""Keys that do something only with more than their name."""
+
 
 def find_browser() -> str | None:
     """The browser named by MEDIANA_CHROMIUM, else the first of `NAMES` on the PATH."""
@@ -31,6 +39,7 @@ class Tab:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.complaints: list[str] = []
         self.requested: list[str] = []
+        self.transferred_bytes = 0.0
         self._socket = socket
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -51,12 +60,16 @@ class Tab:
         """Load a page in a window of that size."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.call(f"{domain}.enable")
+        await self.look(width=width, height=height, dark=dark)
+        await self.call("Page.navigate", url=url)
+
+    async def look(self, *, width: int, height: int = 900, dark: bool = False, media: str = "screen") -> None:
+        """Change the window's size, the scheme of colours, and whether it is a screen."""
         await self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        await self.call("Emulation.setEmulatedMedia", features=[scheme])
-        await self.call("Page.navigate", url=url)
+        await self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
     async def run(self, script: str) -> Any:
         """The value of a JavaScript expression, promises awaited."""
@@ -80,8 +93,9 @@ class Tab:
 
     async def press(self, key: str) -> None:
         """Press and release a key by its DOM name, such as ArrowRight."""
+        about = {"key": key, "code": key, **KEYS.get(key, {})}
         for kind in ("keyDown", "keyUp"):
-            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+            await self.call("Input.dispatchKeyEvent", type=kind, **about)
 
     async def screenshot(self) -> bytes:
         """The whole page as a PNG."""
@@ -111,6 +125,8 @@ class Tab:
             self.complaints.append(parameters["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requested.append(parameters["request"]["url"])
+        elif method == "Network.loadingFinished":
+            self.transferred_bytes += parameters["encodedDataLength"]
 
 
 @asynccontextmanager

@@ -2,16 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import date, timedelta
 from typing import Any
 
 import msgspec
 
+from aggregates import counters, cube, report
+from aggregates.counters import Field, Value, observation
 from aggregates.filters import Filters
+from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period, period, presets
+from aggregates.report import table_filters
+from aggregates.rows import slice_prefix
 from schemas.accounts import WEEKDAYS
-from streams.reader import Answer, Newest, NoReport
+from streams.reader import Answer, Newest, NoReport, Slices
 
 TODAY = date(2026, 11, 22)
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -21,6 +26,13 @@ ORIGINS = ("Instagram", "Google", HOSTILE, "Recomendación", None)
 CHANNELS = ("whatsapp", "messenger", "email", "call")
 GROUPS = {"sales": "Ventas", "support": "Soporte & más"}
 ADVISORS = {"ana": "Ana Pérez", "beto": "Beto", "carla": None}
+COUNTERS: dict[Field, Value] = {
+    (counters.RESPONSE, "Web", "sales", "whatsapp", "ana"): observation(0, 0, None),
+    (counters.RESPONSE, HOSTILE, None, "email", "=ana"): observation(3_600_000, 0, None),
+    (counters.NEW_CONTACT, "Web", "sales", "webchat", counters.LIVE): 5,
+    (counters.CLOSED, "Web", "sales", "whatsapp", "ana", False): 2,
+}
+"""What the rows of every day are made of."""
 EDGES = (60, 300, 900, 1800, 3600, 14400, 28800, 86400, 259200, 604800, None)
 
 
@@ -31,7 +43,11 @@ class FakeReader:
         self.accounts_published = list(accounts)
         self.revision = 7
         self.complete = True
+        self.empty = False
+        self.complete_from: str | None = None
         self.failure: Exception | None = None
+        self.failures_after: dict[int, Exception] = {}
+        """What goes wrong once the slices of a day (its ordinal) were read."""
         self.asked: list[tuple[str, date, date, Filters]] = []
         self.subscriptions: list[str] = []
         self._published = asyncio.Event()
@@ -58,20 +74,42 @@ class FakeReader:
         return Answer(
             account_id=account_id,
             period=wanted,
-            metrics=metrics(wanted, filters, tables=True),
-            previous=metrics(wanted.previous, filters, tables=True),
+            metrics=self._metrics(wanted, filters),
+            previous=self._metrics(wanted.previous, filters),
             revision=self.revision,
             as_of="2026-11-22T17:03:00.000Z",
             timezone="America/Santiago",
             complete=self.complete,
+            complete_from=self.complete_from,
         )
+
+    def _metrics(self, days: Period, filters: Filters) -> dict[str, Any]:
+        if self.empty:
+            return report.metrics(days, {}, filters, LocalCalendar("America/Santiago"), table_filters(filters, ()))
+        return metrics(days, filters, tables=True)
+
+    async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
+        if self.failure is not None:
+            raise self.failure
+        wanted = period(start, end)
+        if account_id not in self.accounts_published:
+            raise NoReport(account_id)
+        return Slices(account_id, wanted, self.revision, self._days(wanted, slice_prefix(mask)))
+
+    async def _days(self, days: Period, prefix: bytes) -> AsyncIterator[tuple[int, dict[bytes, bytes]]]:
+        for day in days.days:
+            if self.failure is not None:
+                raise self.failure
+            yield day, {key: value for key, value in cube.build(COUNTERS).items() if key.startswith(prefix)}
+            if day in self.failures_after:
+                raise self.failures_after[day]
 
     async def newest(self, account_id: str) -> Newest | None:
         if self.failure is not None:
             raise self.failure
         if account_id not in self.accounts_published:
             return None
-        return Newest(account_id, self.revision, "2026-11-22T17:03:00.000Z", self.complete)
+        return Newest(account_id, self.revision, "2026-11-22T17:03:00.000Z", self.complete, self.complete_from)
 
     async def announcements(self, account_id: str, patience_seconds: float) -> AsyncGenerator[None, None]:
         self.subscriptions.append(account_id)
@@ -99,7 +137,8 @@ class FakeReader:
             "as_of": "2026-11-22T17:03:00.000Z",
             "complete": self.complete,
             "incomplete_reasons": [] if self.complete else ["records are waiting in Kafka"],
-            "lag": {"records": 0 if self.complete else 1234},
+            "complete_from": self.complete_from,
+            "lag": {"records": 0 if self.complete or self.complete_from else 1234},
             "sketch_relative_error": 0.01,
             "account": {
                 "name": "Acme & hijos",

@@ -1,84 +1,30 @@
 """The page in a real Chromium: what it shows, how it is steered, what it says when things go wrong.
 
-The browser is the one MEDIANA_CHROMIUM names, else the first on the PATH (Debian: `apt install chromium`). Where there
-is none these tests are skipped, except where one is expected: with CI or MEDIANA_CHROMIUM set they fail.
+Which browser, and what happens where there is none, is in `conftest.py`.
 """
 
 import hashlib
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-import pytest_asyncio
-from aiohttp.test_utils import TestServer
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from streams.http import create_web_app
 from streams.web.access import Access
-from tests.browser.chromium import Browser, Tab, find_browser, open_browser
+from tests.browser.chromium import Browser
 from tests.browser.fake_reader import HOSTILE, FakeReader
+from tests.browser.opening import DRAWN, click, page, text_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BOXES = (
     "first_response response waiting interactions new_contacts closed_conversations new_conversations origins heatmap"
 )
-DRAWN = "document.querySelector('#box-response .value')"
 TOKEN = "acme's own"
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    executable = find_browser()
-    if executable is None:
-        reason = "no Chromium found: `apt install chromium`, or name one in MEDIANA_CHROMIUM"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    async with open_browser(executable) as browser:
-        yield browser
-
-
-@pytest.fixture
-def reader() -> FakeReader:
-    return FakeReader("acme")
-
-
-@asynccontextmanager
-async def page(
-    browser: Browser,
-    reader: FakeReader,
-    query: str = "",
-    *,
-    access: Access | None = None,
-    width: int = 1280,
-    until: str = DRAWN,
-) -> AsyncIterator[Tab]:
-    """The page over `reader`, drawn; at the end nothing may have gone wrong in it, and nothing come from elsewhere."""
-    async with TestServer(create_web_app(reader, access)) as server, browser.tab() as tab:
-        await tab.open(f"{server.make_url('/')}{query}", width=width)
-        await tab.until(until)
-        yield tab
-        # The browser draws its own controls with pictures it carries (data:).
-        assert [url for url in tab.requested if not url.startswith((str(server.make_url("/")), "data:"))] == []
-        # An answer below 200 or above 299 is told in the console by the browser itself.
-        assert [text for text in tab.complaints if "the server responded with a status" not in text] == []
-
-
-async def text_of(tab: Tab, selector: str) -> str:
-    text: str = await tab.run(f"document.querySelector({selector!r}).innerText.replace(/\\s+/g, ' ').trim()")
-    return text
-
-
-async def click(tab: Tab, selector: str) -> None:
-    await tab.run(f"document.querySelector({selector!r}).click()")
 
 
 async def test_every_box_is_shown_with_both_clocks_and_the_days_before(browser: Browser, reader: FakeReader) -> None:
     async with page(browser, reader) as tab:
         assert await tab.run("[...document.querySelectorAll('.card')].map(card => card.id.slice(4)).join(' ')") == (
-            f"{BOXES} by_advisor by_group"
+            f"{BOXES} by_advisor by_group files"
         )
         median = await text_of(tab, "#box-first_response .clocks")
         assert "Business hours Elapsed" in median
@@ -101,6 +47,23 @@ async def test_an_incomplete_report_says_so(browser: Browser, reader: FakeReader
     reader.complete = False
     async with page(browser, reader) as tab:
         assert "incomplete: 1,234 records not yet counted" in await text_of(tab, ".status")
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "incomplete: records were lost, complete from Nov 3, 2026, 7:00 AM on"),
+        ("es", "incompleto: se perdieron registros, completo desde 3 nov 2026, 7:00"),
+        ("pt", "incompleto: registros foram perdidos, completo a partir de 3 de nov. de 2026, 07:00"),
+    ],
+)
+async def test_a_report_that_lost_its_beginning_says_from_when_it_is_complete(
+    browser: Browser, reader: FakeReader, language: str, words: str
+) -> None:
+    reader.complete, reader.complete_from = False, "2026-11-03T10:00:00.000Z"
+    async with page(browser, reader, f"?account=acme&lang={language}") as tab:
+        status = (await text_of(tab, ".status")).replace("\u202f", " ").replace("\u00a0", " ")
+        assert words in status
 
 
 async def test_a_name_that_is_markup_is_shown_as_text(browser: Browser, reader: FakeReader) -> None:
@@ -148,7 +111,7 @@ async def test_origins_sort_by_any_column(browser: Browser, reader: FakeReader) 
         assert await tab.run(first) == "Instagram"
         await click(tab, "[data-key=sort-origins-engaged]")
         await click(tab, "[data-key=sort-origins-engaged]")
-        assert await tab.run("document.querySelector('#box-origins [aria-sort]').innerText") == "Engaged▲"
+        assert (await text_of(tab, "#box-origins [aria-sort=ascending]")) == "Engaged ▲"
         engaged = await tab.run(
             "[...document.querySelectorAll('#box-origins td:nth-of-type(2) .value')].map(cell => +cell.innerText)"
         )

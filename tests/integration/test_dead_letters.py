@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.commands import answered, run_command
-from tests.integration.conftest import KafkaAddress, RedisAddress
 from tests.integration.workers import Site, folded, golden
 
 

@@ -15,7 +15,7 @@ from streams.published import PublicKeys
 from streams.reader import SnapshotReader
 from streams.redis import connect
 from streams.web import revisions
-from tests.integration.conftest import RedisAddress
+from tests.conftest import RedisAddress
 from tests.integration.test_snapshots import AS_OF_MS, Shards, client, golden_lines, publish, shards
 
 __all__ = ["client", "shards"]
@@ -72,6 +72,7 @@ async def test_listeners_are_told_of_publications_over_one_subscription(
             "revision": 1,
             "as_of": "2026-03-31T23:33:20.000Z",
             "complete": True,
+            "complete_from": None,
         }
         await until_subscribed(client, namespace, 1)
         await asyncio.sleep(1)

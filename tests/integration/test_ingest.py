@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -26,14 +25,14 @@ from streams.config import Config
 from streams.ingest import create_ingest_app
 from streams.ingest_access import IngestAccess
 from streams.kafka import admin_client
-from streams.local.jars import cache_folder, java_command, kafka_jars
+from streams.local.jars import java_command, kafka_jars
 from streams.local.kafka import Kafka
 from streams.sending import NotSent, Outgoing, Sender
 from streams.topics import create
-from tests.integration.conftest import KafkaAddress
+from tests.conftest import KafkaAddress
+from tests.integration.node import node_folder
 
 PRODUCERS = Path(__file__).parents[2] / "docs" / "producers"
-KAFKAJS = "kafkajs@2.2.4"
 
 # Of the past, whatever the clock here says: what is ahead of it would be refused.
 EXAMPLE_EVENTS = [
@@ -216,7 +215,7 @@ async def test_an_export_is_imported_into_kafka(
 # --- examples of producers --------------------------------------------------------------------------------------------
 
 
-async def produced(config: Config, *command: str | Path, folder: Path | None = None) -> str:
+async def produced(config: Config, *command: str | Path) -> str:
     """Run an example on the example events; what it says on stderr."""
     with tempfile.TemporaryFile() as lines:
         lines.write(b"".join(json.dumps(event).encode() + b"\n" for event in EXAMPLE_EVENTS))
@@ -225,7 +224,6 @@ async def produced(config: Config, *command: str | Path, folder: Path | None = N
             *(*command, config.kafka_bootstrap, config.topic_prefix),
             stdin=lines,
             stderr=asyncio.subprocess.PIPE,
-            cwd=folder,
         )
         try:
             _, said = await asyncio.wait_for(process.communicate(), 90)
@@ -259,22 +257,9 @@ async def test_the_java_example_sends_what_a_worker_reads(config: Config) -> Non
     await check_example(config, await produced(config, *command, PRODUCERS / "Producer.java"))
 
 
-@pytest.fixture(scope="session")
-def kafkajs() -> Path:
-    """A folder with kafkajs, from the npm registry, kept beside Kafka's jars."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm on this machine")
-    folder = cache_folder() / KAFKAJS.replace("@", "-")
-    if not (folder / "node_modules" / "kafkajs").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), KAFKAJS]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-        if done.returncode:
-            pytest.skip(f"{KAFKAJS} could not be fetched: {done.stderr[-300:]}")
-    return folder
-
-
-async def test_the_node_example_sends_what_a_worker_reads(config: Config, kafkajs: Path) -> None:
-    example = kafkajs / "producer.mjs"  # imports are looked up from where the file lies
+async def test_the_node_example_sends_what_a_worker_reads(config: Config, tmp_path: Path) -> None:
+    # Imports are looked up from where the file lies.
+    (tmp_path / "node_modules").symlink_to(node_folder() / "node_modules")
+    example = tmp_path / "producer.mjs"
     shutil.copyfile(PRODUCERS / "producer.mjs", example)
-    await check_example(config, await produced(config, "node", example, folder=kafkajs))
+    await check_example(config, await produced(config, "node", example))

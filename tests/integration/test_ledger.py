@@ -15,7 +15,7 @@ from streams.redis import connect
 from streams.rules_store import RulesStore
 from streams.startup import check_redis
 from tests.chaos.contract import NEXT, START, LedgerContract
-from tests.integration.conftest import RedisAddress
+from tests.conftest import RedisAddress
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from streams.local.kafka import Kafka
 from streams.local.ports import free_port, require_free
 from streams.local.process import Process
 from streams.local.redis import Redis
-from tests.integration.conftest import KafkaAddress, RedisAddress
+from tests.conftest import KafkaAddress, RedisAddress
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from streams.kafka import TopicPartition
+from aggregates.report import instant_text
 from streams.published import PublicKeys
+from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.commands import answered, run_command, started
-from tests.integration.conftest import KafkaAddress, RedisAddress
 from tests.integration.workers import Counters, Site, folded, golden
 
 
@@ -83,8 +82,10 @@ async def test_a_rebuild_equals_what_it_was_rebuilt_beside_and_the_old_one_can_g
     refused = await run_command(site, "namespace", "drop", old, "--yes")
     assert (refused.returncode, "is the one in use" in refused.stderr) == (1, True)
     switched = {"NAMESPACE": beside.namespace}
-    refused = await run_command(site, "namespace", "drop", old, "--yes", **switched)
-    assert (refused.returncode, "1 workers of namespace" in refused.stderr) == (1, True)
+    # Not even who has given the workers of the new one a group of their own.
+    for group in ({}, {"GROUP": f"{old}-elsewhere"}):
+        refused = await run_command(site, "namespace", "drop", old, "--yes", **switched, **group)
+        assert (refused.returncode, "workers of namespace" in refused.stderr) == (1, True), refused.stderr
     assert await site.counters() == expected
 
     assert await site.stop(worker) == [0]
@@ -160,29 +161,47 @@ async def test_a_log_without_its_beginning_is_rebuilt_only_on_a_persons_word_and
     topics = site.config.topics
     await site.create_topics()
     await site.send(accounts, events)
-    admin = AIOKafkaAdminClient(**site.config.kafka_options())
-    await admin.start()
-    await admin.delete_records({TopicPartition(topics.conversations, 1): RecordsToDelete(before_offset=5)})
-    await admin.close()
+    await site.trim(topics.conversations, 1, 5)
+    since = instant_text(await site.sent_ms(topics.conversations, 1, 5))
 
     refused = await run_command(site, "rebuild", "--into", beside.namespace)
     assert refused.returncode == 1
     assert f"{topics.conversations} partition 1 begins at offset 5" in refused.stderr
-    assert "everything that was sent from 20" in refused.stderr
+    assert f"everything that was sent from {since} on" in refused.stderr
     assert await beside.all_keys() == []
 
     rebuilt = await answered(site, "rebuild", "--into", beside.namespace, "--accept-gap")
     found = json.loads(rebuilt.stdout)
     (missing,) = found["missing"]
-    assert (missing["topic"], missing["partition"], missing["first_offset"]) == (topics.conversations, 1, 5)
+    assert missing == {"topic": topics.conversations, "partition": 1, "first_offset": 5, "since": since}
+    assert found["complete_from"] == since
     assert found["published"] == {"acc0": False, "acc1": False, "acc2": False}
     assert found["comparison"] is None
     # For good: also in what is published later.
     await answered(site, "snapshot", NAMESPACE=beside.namespace)
     document = await beside.document("acc0")
-    assert document["complete"] is False
+    assert (document["complete"], document["complete_from"]) == (False, since)
     (reason,) = document["incomplete_reasons"]
     assert reason.startswith("shard 1 lacks records that Kafka lost before they were read: ")
+    assert reason.endswith(f"; everything sent from {since} on is there")
+
+
+async def test_workers_in_a_group_of_any_name_hold_their_namespace(site: Site, beside: Beside) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    await site.send(accounts, events[:50])
+    worker = site.start_worker(GROUP=f"{site.config.namespace}-another-name")
+    await site.wait_for((50).__eq__)
+    switched = {"NAMESPACE": beside.namespace}
+    refused = await run_command(site, "namespace", "drop", site.config.namespace, "--yes", **switched)
+    assert refused.returncode == 1
+    assert f"(consumer group '{site.config.namespace}-another-name'): stop them first" in refused.stderr
+    assert await site.applied() == 50
+    # Workers of another namespace hold only theirs, whatever group the command is told.
+    told = {"GROUP": f"{site.config.namespace}-another-name"}
+    await answered(site, "namespace", "drop", "nobodys", "--yes", **switched, **told)
+    assert await site.stop(worker) == [0]
+    await answered(site, "namespace", "drop", site.config.namespace, "--yes", **switched, **told)
 
 
 async def test_a_rebuild_that_was_interrupted_goes_on_where_it_was(site: Site, beside: Beside) -> None:

@@ -18,7 +18,7 @@ from streams.ledger import Changes, DayWrite, Positions, RedisLedger
 from streams.metrics import WorkerMetrics
 from streams.retention import Retention
 from streams.session import Session
-from tests.integration.conftest import RedisAddress
+from tests.conftest import RedisAddress
 
 TODAY = date(2026, 11, 22)
 KEPT_DAYS = 30

@@ -86,7 +86,7 @@ class SecureSite(Site):
     """A site of these settings; what its programs say is collected, to be searched for secrets."""
 
     def __init__(self, environment: dict[str, str], logs: Path) -> None:
-        self.environment = environment
+        self.variables = environment
         self.config = Config.from_env(environment)
         self.partitions = self.config.partitions
         self.client = connect(self.config)
@@ -98,7 +98,7 @@ class SecureSite(Site):
 
     def _inherited(self, changes: dict[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MEDIANA_")}
-        return {**kept, **self.environment, **changes}
+        return {**kept, **self.variables, **changes}
 
     async def mediana(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
@@ -142,13 +142,6 @@ class SecureSite(Site):
                     assert time.monotonic() < deadline
                     await asyncio.sleep(0.1)
 
-    async def told_in_log(self, process: Process, text: str) -> None:
-        """Wait until a process has logged a text."""
-        deadline = time.monotonic() + 60
-        while text not in process.log_text():
-            assert time.monotonic() < deadline, process.last_lines(40)
-            await asyncio.sleep(0.1)
-
     async def close(self) -> None:
         """End everything, and look for secrets in all that was said."""
         for process in self._processes:
@@ -184,7 +177,7 @@ async def test_topics_worker_snapshot_report_and_page_work_through_tls_and_passw
     worker = site.start("worker")
     await site.wait_for(lambda applied: applied == len(events))
     assert await site.counters() == folded(accounts, events)
-    assert (await site.asked(site.environment["MEDIANA_METRICS_PORT"], "/metrics"))[0] == 200
+    assert (await site.asked(site.variables["MEDIANA_METRICS_PORT"], "/metrics"))[0] == 200
 
     checked = await site.mediana("check")
     assert checked.returncode == 0, checked.stdout
@@ -196,7 +189,7 @@ async def test_topics_worker_snapshot_report_and_page_work_through_tls_and_passw
     assert "first_response" in json.loads(reported.stdout)
 
     page = site.start("serve")
-    status, text = await site.asked(site.environment["MEDIANA_HTTP_PORT"], f"/api/v1/accounts/{account}/report")
+    status, text = await site.asked(site.variables["MEDIANA_HTTP_PORT"], f"/api/v1/accounts/{account}/report")
     assert (status, json.loads(text)["account_id"]) == (200, account)
     await asyncio.to_thread(worker.stop)
     await asyncio.to_thread(page.stop)
@@ -204,10 +197,10 @@ async def test_topics_worker_snapshot_report_and_page_work_through_tls_and_passw
 
 
 async def test_a_password_in_the_url_is_shown_nowhere_either(site: SecureSite) -> None:
-    where = site.environment["MEDIANA_REDIS_URL"].partition("://")[2]
+    where = site.variables["MEDIANA_REDIS_URL"].partition("://")[2]
     url = f"rediss://{USER}:{REDIS_PASSWORD}@{where}"
     for variable in ("MEDIANA_REDIS_USERNAME", "MEDIANA_REDIS_PASSWORD"):
-        del site.environment[variable]
+        del site.variables[variable]
     assert (await site.mediana("topics", "create")).returncode == 0
     checked = await site.mediana("check", "--json", MEDIANA_REDIS_URL=url)
     assert checked.returncode == 0, checked.stdout
@@ -218,23 +211,35 @@ async def test_a_wrong_redis_password_ends_a_worker_with_advice(site: SecureSite
     ended = await site.mediana("worker", MEDIANA_REDIS_PASSWORD=WRONG_PASSWORD)
     assert ended.returncode == 1
     assert "refuses us" in ended.stderr
-    assert "look at the user and password in the settings" in ended.stderr
+    assert "look at the user and password in the settings (MEDIANA_REDIS_USERNAME, " in ended.stderr
     checked = await site.mediana("check", MEDIANA_REDIS_PASSWORD=WRONG_PASSWORD)
     assert checked.returncode == 1
     assert "mend the user and password in the settings" in checked.stdout
     page = site.start("serve", MEDIANA_REDIS_PASSWORD=WRONG_PASSWORD)
-    status, _ = await site.asked(site.environment["MEDIANA_HTTP_PORT"], "/api/v1/accounts")
+    status, _ = await site.asked(site.variables["MEDIANA_HTTP_PORT"], "/api/v1/accounts")
     assert status == 503
     assert page.running
 
 
 @pytest.mark.parametrize("site", ["PLAIN", "SCRAM-SHA-512"], indirect=True)
-async def test_a_wrong_kafka_password_is_told_by_check_and_by_the_worker(site: SecureSite) -> None:
+async def test_a_wrong_kafka_password_ends_a_worker_with_advice(site: SecureSite) -> None:
     checked = await site.mediana("check", MEDIANA_KAFKA_SASL_PASSWORD=WRONG_PASSWORD)
     assert checked.returncode == 1
-    assert "are MEDIANA_KAFKA_BOOTSTRAP and the security settings right?" in checked.stdout
-    worker = site.start("worker", MEDIANA_KAFKA_SASL_PASSWORD=WRONG_PASSWORD)
-    await site.told_in_log(worker, f"Kafka at {site.config.kafka_bootstrap}")
+    assert f"fail  Kafka at {site.config.kafka_bootstrap} refuses us\n" in checked.stdout
+    assert "look at MEDIANA_KAFKA_SASL_USERNAME and MEDIANA_KAFKA_SASL_PASSWORD" in checked.stdout
+    began = time.monotonic()
+    ended = await site.mediana("worker", MEDIANA_KAFKA_SASL_PASSWORD=WRONG_PASSWORD)
+    assert ended.returncode == 1
+    assert time.monotonic() - began < 20  # the start of a program included, on a busy machine
+    last = ended.stderr.splitlines()[-1]
+    assert f"Kafka at {site.config.kafka_bootstrap} refuses us: " in last
+    assert "MEDIANA_KAFKA_SASL_PASSWORD" in last
+
+
+async def test_a_mechanism_that_kafka_does_not_know_ends_a_worker_with_advice(site: SecureSite) -> None:
+    ended = await site.mediana("worker", MEDIANA_KAFKA_SASL_MECHANISM="SCRAM-SHA-256")
+    assert ended.returncode == 1
+    assert "it does not know SCRAM-SHA-256; look at MEDIANA_KAFKA_SASL_MECHANISM" in ended.stderr
 
 
 async def test_servers_that_an_unknown_authority_signed_are_refused(site: SecureSite, tmp_path: Path) -> None:
@@ -249,7 +254,7 @@ async def test_servers_whose_certificate_names_another_host_are_refused_unless_t
     site: SecureSite,
 ) -> None:
     assert (await site.mediana("topics", "create")).returncode == 0
-    port = site.environment["MEDIANA_REDIS_URL"].rpartition(":")[2]
+    port = site.variables["MEDIANA_REDIS_URL"].rpartition(":")[2]
     by_name = {"MEDIANA_REDIS_URL": f"rediss://localhost:{port}"}
     refused = await site.mediana("check", **by_name)
     assert refused.returncode == 1, refused.stdout

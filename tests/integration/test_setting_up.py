@@ -17,7 +17,7 @@ from streams.kafka import admin_client
 from streams.simulation import Plan
 from streams.simulation import simulate as simulated
 from streams.topics import create, describe, topic_findings
-from tests.integration.conftest import KafkaAddress, RedisAddress
+from tests.conftest import KafkaAddress, RedisAddress
 
 
 @pytest.fixture

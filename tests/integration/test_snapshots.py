@@ -13,18 +13,20 @@ import redis.asyncio
 
 from aggregates.counters import encode_field, encode_value
 from aggregates.filters import Filters
+from aggregates.rows import WITH_ADVISOR, WITHOUT_ADVISOR, slice_prefix
 from schemas.accounts import decode_settings, encode_settings
 from schemas.events import decode_event
 from streams.config import Config, Secret
+from streams.gaps import Gap, Gaps, encode_gaps
 from streams.keys import NamespaceKeys, day_member
 from streams.log_ends import LogEnds
 from streams.published import GARBAGE_MS, PublicKeys, Superseded, disposable, load_manifest
 from streams.publisher import LogCut, Publisher
-from streams.reader import NoReport, SnapshotReader
+from streams.reader import NoReport, SnapshotReader, VanishedCube
 from streams.replay import Replay
 from streams.shards import ShardReader, UnsteadyShard
 from streams.snapshotter import NothingToPublish, Snapshotter
-from tests.integration.conftest import RedisAddress
+from tests.conftest import RedisAddress
 from tests.laws.comparison import differences, report_of
 
 GOLDEN = Path(__file__).parent.parent / "scenarios" / "golden"
@@ -288,7 +290,22 @@ async def test_a_half_written_shard_is_not_published(client: Any, shards: Shards
     ("field", "value", "reason"),
     [
         ("contacts", 7, "shard 1 is 3 records behind"),
-        ("gap", "offsets 0 to 9", "shard 1 lacks records that Kafka lost before they were read: offsets 0 to 9"),
+        (
+            "gap",
+            encode_gaps(Gaps((Gap("t", 1, 0, 9, AS_OF_MS),))),
+            (
+                "shard 1 lacks records that Kafka lost before they were read: t partition 1 offsets 0 to 9; everything "
+                "sent from 2026-03-31T23:33:20.000Z on is there"
+            ),
+        ),
+        (
+            "gap",
+            "offsets 0 to 9",
+            (
+                "shard 1 lacks records that Kafka lost before they were read: offsets 0 to 9; from when on nothing is "
+                "lost is not known"
+            ),
+        ),
     ],
 )
 async def test_a_report_says_why_it_is_not_complete(
@@ -320,6 +337,31 @@ async def test_a_round_publishes_what_changed_and_then_rests(
     everybody = await snapshotter.publish(all_accounts=True)
     assert [(done.account_id, done.changed_days) for done in everybody] == [("acc0", 0), ("acc1", 0), ("acc2", 0)]
     assert await SnapshotReader(client, shards.keys.namespace).accounts() == ["acc0", "acc1", "acc2"]
+
+
+async def test_a_gap_is_told_once_by_every_report_and_then_rests(
+    client: Any, shards: Shards, redis_server: RedisAddress
+) -> None:
+    await shards.commit(golden_lines())
+    snapshotter = Snapshotter(client, config_of(redis_server, shards.keys.namespace), Ends(shards.ends()))
+    first = await snapshotter.publish(all_accounts=False)
+    assert [(done.manifest.complete_from_ms, done.pending) for done in first] == [(None, False)] * 3
+    # Nothing changed but what is known of the log; later ones of the same kind change nothing.
+    await client.hset(shards.keys.shard(1).ledger, "gap", encode_gaps(Gaps((Gap("t", 1, 0, 9, AS_OF_MS),))))
+    async with client.pubsub() as subscription:
+        await subscription.subscribe(PublicKeys(shards.keys.namespace, "acc1").channel)
+        await subscription.get_message(ignore_subscribe_messages=True, timeout=5)
+        told = await snapshotter.publish(all_accounts=False)
+        notification = orjson.loads((await subscription.get_message(timeout=5))["data"])
+    assert [(done.manifest.complete, done.manifest.complete_from_ms) for done in told] == [(False, AS_OF_MS)] * 3
+    assert not any(done.pending for done in told)
+    assert (notification["complete"], notification["complete_from"]) == (False, "2026-03-31T23:33:20.000Z")
+    newest = await SnapshotReader(client, shards.keys.namespace).newest("acc1")
+    assert newest is not None
+    assert (newest.complete, newest.complete_from) == (False, "2026-03-31T23:33:20.000Z")
+    answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc1", *WHOLE, Filters())
+    assert (answer.complete, answer.complete_from) == (False, "2026-03-31T23:33:20.000Z")
+    assert await snapshotter.publish(all_accounts=False) == []
 
 
 async def test_changed_settings_are_published_although_no_counter_changed(
@@ -357,3 +399,43 @@ async def test_the_wrong_redis_or_an_unknown_account_is_said_plainly(
     here = Snapshotter(client, config_of(redis_server, shards.keys.namespace), Ends(shards.ends()))
     with pytest.raises(NothingToPublish, match="'stranger'"):
         await here.publish("stranger", all_accounts=True)
+
+
+@pytest.mark.parametrize("mask", [WITH_ADVISOR, WITHOUT_ADVISOR])
+async def test_the_finest_slices_are_read_whole_and_without_the_rest(
+    client: Any, shards: Shards, mask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    # A few fields at a time, so that a cube takes many commands.
+    monkeypatch.setattr("streams.reader.FIELDS_PER_SCAN", 10)
+    slices = await SnapshotReader(client, shards.keys.namespace).slices("acc0", *WHOLE, mask)
+    prefix = slice_prefix(mask)
+    expected = {
+        day: {key: value for key, value in built.items() if key.startswith(prefix)}
+        for day, built in sorted(shards.whole.cubes("acc0").items())
+        if WHOLE[0].toordinal() <= day <= WHOLE[1].toordinal()
+    }
+    assert slices.revision == 1
+    assert [found async for found in slices.days] == list(expected.items())
+
+
+async def test_slices_are_of_one_revision_and_a_vanished_cube_is_no_empty_day(client: Any, shards: Shards) -> None:
+    lines = golden_lines()
+    await shards.commit(lines[:900])
+    await publish(client, shards)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    under_way = await reader.slices("acc0", *WHOLE, WITH_ADVISOR)
+    before = [found async for found in (await reader.slices("acc0", *WHOLE, WITH_ADVISOR)).days]
+    first = await anext(aiter(under_way.days))
+    await shards.commit(lines[900:])
+    await publish(client, shards)
+    assert [first, *[found async for found in under_way.days]] == before
+    newest = await reader.slices("acc0", *WHOLE, WITH_ADVISOR)
+    assert newest.revision == 2
+    for name in await client.keys(f"{shards.keys.namespace}:mediana:{{acc0}}:cube:*"):
+        await client.delete(name)
+    with pytest.raises(VanishedCube):
+        await anext(aiter(newest.days))
+    with pytest.raises(NoReport):
+        await reader.slices("nobody", *WHOLE, WITH_ADVISOR)

@@ -8,7 +8,7 @@ import pytest
 from aggregates.history import STATE_VERSION
 from streams.log_ends import LogEnds
 from streams.startup import FORMAT
-from tests.integration.conftest import KafkaAddress, RedisAddress
+from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.workers import Site, folded, golden
 
 NEWER = 200

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from tests.integration.conftest import KafkaAddress, RedisAddress
+from streams.gaps import complete_from, decode_gaps
+from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.workers import Site, folded, golden
 
 
@@ -242,8 +243,9 @@ async def test_records_that_kafka_dropped_before_they_were_read_need_a_persons_w
     worker = site.start_worker("--accept-gap")
     await site.wait_for(lambda applied: applied == len(events))
     assert await site.counters() == folded(accounts, events)
-    gap = await site.client.hget(site.keys.shard(0).ledger, "gap")
-    assert gap == f"{site.config.topics.contacts} partition 0 offsets -2 to -1".encode()
+    gaps = decode_gaps(await site.client.hget(site.keys.shard(0).ledger, "gap"))
+    assert gaps.text == f"{site.config.topics.contacts} partition 0 offsets -2 to -1"
+    assert complete_from([gaps]) == await site.sent_ms(site.config.topics.contacts, 0, 0)
     assert await site.stop(worker) == [0]
 
 

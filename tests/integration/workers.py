@@ -1,22 +1,23 @@
 """Workers as processes of their own, on topics and a namespace of the test's own; what they left in Redis."""
 
 import asyncio
+import dataclasses
 import os
 import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from aggregates.counters import Field, Value, added, decode_field, decode_value
 from schemas.accounts import decode_settings
 from schemas.events import decode_event
-from streams.config import Config, Secret
+from streams.config import PREFIX, Secret, load
 from streams.kafka import TopicPartition
 from streams.keys import NamespaceKeys, split_day_member
 from streams.redis import connect
@@ -31,9 +32,20 @@ Counters = dict[tuple[str, int], dict[Field, Value]]
 class Site:
     """One test's corner of Kafka and Redis, and the workers in it."""
 
-    def __init__(self, bootstrap: str, redis_url: str, namespace: str, logs: Path, partitions: int = 4) -> None:
-        self.config = Config(
-            kafka_bootstrap=bootstrap, redis_url=Secret(redis_url), namespace=namespace, topic_prefix=namespace
+    def __init__(
+        self,
+        bootstrap: str,
+        redis_url: str,
+        namespace: str,
+        logs: Path,
+        partitions: int = 4,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """`settings` hold for everything in this corner, as environment variables without their prefix."""
+        self._settings = dict(settings or {})
+        config = load({f"{PREFIX}{name}": value for name, value in self._settings.items()})
+        self.config = dataclasses.replace(
+            config, kafka_bootstrap=bootstrap, redis_url=Secret(redis_url), namespace=namespace, topic_prefix=namespace
         )
         self.partitions = partitions
         self.client: Any = connect(self.config)
@@ -114,24 +126,55 @@ class Site:
         finally:
             await consumer.stop()
 
+    async def sent_ms(self, topic: str, partition: int, offset: int) -> int:
+        """The timestamp of one record."""
+        place = TopicPartition(topic, partition)
+        consumer = AIOKafkaConsumer(**self.config.kafka_options(), auto_offset_reset="none")
+        await consumer.start()
+        try:
+            consumer.assign([place])
+            consumer.seek(place, offset)
+            record = await asyncio.wait_for(consumer.getone(place), 30)
+            assert record.offset == offset
+            return int(record.timestamp)
+        finally:
+            await consumer.stop()
+
+    async def trim(self, topic: str, partition: int, begin: int) -> None:
+        """Drop the records before an offset, as retention does."""
+        admin = AIOKafkaAdminClient(**self.config.kafka_options())
+        await admin.start()
+        try:
+            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=begin)})
+        finally:
+            await admin.close()
+
     # --- workers --------------------------------------------------------------------------------------------------
 
-    def start_worker(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
-        """A worker in a process of its own; `settings` as environment variables without their prefix."""
-        environment = {
+    def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """The environment of a program in this corner; `settings` as environment variables without their prefix."""
+        given = {
             "KAFKA_BOOTSTRAP": self.config.kafka_bootstrap,
             "REDIS_URL": str(self.config.redis_url),
             "NAMESPACE": self.config.namespace,
             "TOPIC_PREFIX": self.config.topic_prefix,
-            "METRICS_PORT": "0",
-            "KAFKA_SESSION_TIMEOUT_SECONDS": "3",
+            **self._settings,
             **settings,
         }
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MEDIANA_")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return {**kept, **{f"{PREFIX}{name}": value for name, value in given.items()}}
+
+    def start_worker(self, *arguments: str, fault: str | None = None, **settings: str) -> subprocess.Popen[bytes]:
+        """A worker in a process of its own; `settings` as environment variables without their prefix.
+
+        With a `fault` of `tests.chaos.sabotage` in it.
+        """
+        program = ["streams.cli"] if fault is None else ["tests.chaos.sabotage", fault]
+        own = {"METRICS_PORT": "0", "KAFKA_SESSION_TIMEOUT_SECONDS": "3", **settings}
         log = self.log_of(len(self._workers)).open("wb")
         worker = subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", "worker", *arguments],
-            env={**kept, **{f"MEDIANA_{name}": value for name, value in environment.items()}},
+            [sys.executable, "-m", *program, "worker", *arguments],
+            env=self.environment(own),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -169,11 +212,16 @@ class Site:
 
     async def applied(self) -> int:
         """Records before the positions of all shards; the topics of a test begin at 0."""
-        total = 0
-        for shard in range(self.partitions):
-            held = await self.client.hmget(self.keys.shard(shard).ledger, "contacts", "conversations")
-            total += sum(int(value or 0) for value in held)
-        return total
+        return sum([await self.applied_of(shard) for shard in range(self.partitions)])
+
+    async def applied_of(self, shard: int) -> int:
+        """Records before the positions of one shard."""
+        held = await self.client.hmget(self.keys.shard(shard).ledger, "contacts", "conversations")
+        return sum(int(value or 0) for value in held)
+
+    def shard_of(self, line: bytes) -> int:
+        """The partition to which an event is sent."""
+        return zlib.crc32(decode_event(line).contact_id.encode()) % self.partitions
 
     async def wait_for(self, condition: Callable[[int], bool], patience_seconds: float = 60) -> int:
         """Wait until so many records are applied."""

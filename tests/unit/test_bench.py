@@ -10,7 +10,8 @@ import pytest
 from bench import charts
 from bench.errors import BenchError
 from bench.lanes import LANES
-from bench.mediana import Usage, environment
+from bench.mediana import environment
+from bench.proc import Usage
 from bench.results import LaneResult, as_json, from_json, last_line, markdown, summarize, table
 from bench.settings import BenchSettings
 from bench.task import Measured, Task, decode_item

@@ -13,8 +13,10 @@ from streams.check import (
 )
 from streams.config import Config
 from streams.findings import Finding
+from streams.gaps import Gap, Gaps, decode_gaps
 
 CONFIG = Config()
+NOON_MS = 1_772_452_800_000  # 2026-03-02T12:00:00Z
 GOOD = {
     "redis_version": "7.0.15",
     "connected_slaves": 1,
@@ -77,15 +79,30 @@ def test_a_changed_number_of_partitions_fails() -> None:
 
 
 def test_ledgers_that_are_whole_give_no_complaint() -> None:
-    assert ledger_findings(CONFIG, 6, [], [], []) == [Finding("ok", "namespace main: all 6 shards have their ledger")]
+    assert ledger_findings(CONFIG, 6, [], [], {}) == [Finding("ok", "namespace main: all 6 shards have their ledger")]
 
 
 def test_missing_busy_and_gapped_ledgers_are_named() -> None:
-    assert [(finding.status, finding.what) for finding in ledger_findings(CONFIG, 6, [0, 1], [2], [3])] == [
+    gaps = {3: Gaps((Gap("t.contacts", 3, 5, 9, NOON_MS),)), 4: Gaps((Gap("t.contacts", 4, 0, 1, NOON_MS - 1000),))}
+    findings = ledger_findings(CONFIG, 6, [0, 1], [2], gaps)
+    assert [(finding.status, finding.what) for finding in findings] == [
         ("fail", "shards 0, 1 have lost their ledger: Redis was emptied, or is another one"),
         ("fail", "a commit of shards 2 was cut off half way"),
-        ("warn", "shards 3 went on over a gap in the log: reports say complete: false"),
+        (
+            "warn",
+            (
+                "shards 3, 4 lack records that Kafka lost before they were read: reports say complete: false, and "
+                "complete_from: 2026-03-02T12:00:00.000Z"
+            ),
+        ),
     ]
+    assert "t.contacts partition 3 offsets 5 to 9; t.contacts partition 4 offsets 0 to 1" in findings[-1].advice
+
+
+def test_a_gap_that_an_early_version_noted_is_named_without_its_time() -> None:
+    (finding,) = ledger_findings(CONFIG, 6, [], [], {3: decode_gaps(b"t.contacts partition 3 offsets 5 to 9")})
+    assert finding.what.endswith("reports say complete: false, and not from when on they are complete")
+    assert "t.contacts partition 3 offsets 5 to 9" in finding.advice
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -173,9 +173,9 @@ def test_report_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_snapshot_hands_over_its_arguments(
     monkeypatch: pytest.MonkeyPatch, arguments: str, handed_over: tuple[object, ...]
 ) -> None:
-    snapshotter = Recorder(monkeypatch, "snapshotter")
+    rounds = Recorder(monkeypatch, "rounds")
     assert main(arguments.split()) == 0
-    assert snapshotter.calls[0][1:] == handed_over
+    assert rounds.calls[0][1:] == handed_over
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,17 +15,25 @@ import yaml
 from streams.arguments import parse_arguments
 from streams.config import SETTINGS, Config
 from streams.http_metrics import HTTP_METRICS
+from streams.ingest_metrics import INGEST_METRICS
 from streams.metrics import WORKER_METRICS, Metric
 from streams.metrics_server import SERVER_METRICS
+from streams.schedule import LATE_SECONDS
 from streams.snapshot_metrics import SNAPSHOTTER_METRICS
+from streams.web.access import FileAccess
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-CATALOGUE = [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *SERVER_METRICS]
+CATALOGUE = [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *INGEST_METRICS, *SERVER_METRICS]
 ALERTS_SERIES = {"ALERTS"}
 PROCESS_METRICS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds", "up"}
-PORTS = {"worker": Config().metrics_port, "snapshotter": Config().snapshotter_metrics_port}
-PORTS["page"] = Config().page_metrics_port
+PORTS = {
+    "worker": Config().metrics_port,
+    "snapshotter": Config().snapshotter_metrics_port,
+    "page": Config().page_metrics_port,
+    "ingest": Config().ingest_metrics_port,
+}
+HTTP_PORTS = {"page": Config().http_port, "ingest": Config().ingest_port}
 
 
 def series_of(metric: Metric) -> set[str]:
@@ -104,6 +112,11 @@ def test_every_alert_is_seen_to_fire_and_to_stay_silent() -> None:
     assert fired == silent == {rule["alert"] for rule in RULES}
 
 
+def test_a_round_is_late_for_the_alert_when_it_is_for_the_probe() -> None:
+    (stale,) = (rule for rule in RULES if rule["alert"] == "MedianaSnapshotStale")
+    assert stale["expr"].endswith(f"> {LATE_SECONDS:.0f}")
+
+
 def test_critical_names_a_rule_that_may_wait_no_longer_than_a_quarter_of_an_hour() -> None:
     for rule in RULES:
         if rule["labels"]["severity"] == "critical":
@@ -126,7 +139,7 @@ def test_prometheus_asks_each_program_at_its_own_port(services: dict[str, dict[s
     assert set(jobs) == {f"mediana-{name}" for name in PORTS}
     (found,) = jobs["mediana-worker"]["dns_sd_configs"]
     assert (found["names"], found["port"]) == (["worker"], PORTS["worker"])
-    for name in ("snapshotter", "page"):
+    for name in ("snapshotter", "page", "ingest"):
         assert jobs[f"mediana-{name}"]["static_configs"] == [{"targets": [f"{name}:{PORTS[name]}"]}]
         assert name in services
 
@@ -139,22 +152,40 @@ def test_the_rules_ask_for_jobs_that_prometheus_has() -> None:
 
 
 def test_compose_mounts_what_there_is(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("prometheus", "grafana"):
-        for volume in services[name]["volumes"]:
+    for service in services.values():
+        for volume in service.get("volumes", ()):
             source, _, mode = volume.split(":")
             assert (ROOT / source).is_dir()
             assert mode == "ro"
 
 
+def test_the_ingest_service_of_compose_has_the_token_that_its_head_names(services: dict[str, dict[str, Any]]) -> None:
+    (volume,) = services["ingest"]["volumes"]
+    source, target, _ = volume.split(":")
+    file = services["ingest"]["environment"]["MEDIANA_INGEST_TOKENS_FILE"]
+    assert file.startswith(f"{target}/")
+    assert "the token is `demo`" in (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert FileAccess(ROOT / source / file.removeprefix(f"{target}/")).opened_by("demo") == {"*"}
+
+
 def test_compose_asks_for_routes_and_ports_that_the_programs_have(services: dict[str, dict[str, Any]]) -> None:
-    for name, port in (("worker", PORTS["worker"]), ("page", Config().http_port)):
+    for name, port in {**PORTS, **HTTP_PORTS}.items():
         assert f"http://127.0.0.1:{port}/readyz" in services[name]["healthcheck"]["test"][-1]
 
 
+def test_compose_bounds_the_memory_of_every_service_and_lets_a_worker_hand_over(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    assert [name for name, service in services.items() if "mem_limit" not in service] == []
+    assert services["worker"]["stop_grace_period"] == "30s"
+
+
 def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
-    for service in services.values():
-        if "build" not in service:
-            assert re.fullmatch(r"[\w/.-]+:v?\d+(\.\d+)*", service["image"])
+    images = load(ROOT / "docker-compose.yml")["x-images"]
+    for image in images:
+        assert re.fullmatch(r"[\w/.-]+:v?\d+(\.\d+)*", image)
+    # Each is named in one place.
+    assert sorted(images) == sorted(service["image"] for service in services.values() if "build" not in service)
 
 
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboards" / "mediana.json").read_text(encoding="utf-8"))
@@ -204,6 +235,7 @@ def test_grafana_finds_prometheus_and_the_dashboard(services: dict[str, dict[str
 # --- systemd ----------------------------------------------------------------------------------------------------------
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+assert len(UNITS) == len(PORTS)
 PROGRAM = "/opt/mediana/bin/mediana"
 
 
@@ -273,7 +305,7 @@ def container_of(name: str) -> dict[str, Any]:
 
 
 def test_kubernetes_runs_each_program() -> None:
-    assert set(DEPLOYMENTS) == {"mediana-worker", "mediana-snapshotter", "mediana-page"}
+    assert set(DEPLOYMENTS) == {f"mediana-{program}" for program in PORTS}
     assert {manifest["metadata"].get("namespace", "mediana") for manifest in MANIFESTS} == {"mediana"}
 
 
@@ -285,11 +317,12 @@ def test_a_deployment_runs_a_command_that_there_is_and_asks_it_where_it_answers(
     program = name.removeprefix("mediana-")
     annotations = DEPLOYMENTS[name]["template"]["metadata"]["annotations"]
     assert ports["metrics"] == PORTS[program] == int(annotations["prometheus.io/port"])
-    assert ports.get("http", Config().http_port) == Config().http_port
-    for probe, paths in (("livenessProbe", {"/livez", "/metrics"}), ("readinessProbe", {"/readyz"})):
-        if asked := container.get(probe):
-            assert asked["httpGet"]["path"] in paths
-            assert asked["httpGet"]["port"] in ports
+    assert ports.get("http") == HTTP_PORTS.get(program)
+    for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
+        asked = container[probe]["httpGet"]
+        assert asked["path"] == path
+        assert asked["port"] in ports
+    assert set(container["resources"]) == {"requests", "limits"}
 
 
 @BY_DEPLOYMENT

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -12,11 +13,12 @@ from aiohttp import web
 from schemas.accounts import decode_settings
 from schemas.events import EVENT_TYPES, BaseEvent, type_name
 from schemas.topics import topics
-from streams.arguments import build_parser
+from streams.arguments import build_parser, parse_arguments
 from streams.cli import COMMANDS
 from streams.config import FILE_VARIABLE, SETTINGS
 from streams.dead_letters import FOLD_ERROR, TOO_LATE
 from streams.http_metrics import HTTP_METRICS
+from streams.ingest_metrics import INGEST_METRICS
 from streams.metrics import WORKER_METRICS
 from streams.metrics_server import SERVER_METRICS
 from streams.published import PublicKeys
@@ -27,6 +29,7 @@ from streams.web.shell import add_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+METRICS = [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *INGEST_METRICS, *SERVER_METRICS]
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 
 
@@ -96,8 +99,7 @@ def test_a_page_without_the_markers_of_its_table_is_refused() -> None:
 
 def test_every_setting_and_every_metric_has_its_row() -> None:
     assert [s.variable for s in SETTINGS if f"| `{s.variable}` |" not in text("docs/settings.md")] == []
-    metrics = [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *SERVER_METRICS]
-    assert [metric.name for metric in metrics if f"| `{metric.name}` |" not in text("docs/metrics.md")] == []
+    assert [metric.name for metric in METRICS if f"| `{metric.name}` |" not in text("docs/metrics.md")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -105,7 +107,7 @@ def test_no_page_names_a_setting_or_metric_that_does_not_exist(page: Path) -> No
     markdown = page.read_text(encoding="utf-8")
     known = {setting.variable for setting in SETTINGS} | {FILE_VARIABLE, "MEDIANA_"}
     assert set(re.findall(r"\bMEDIANA_[A-Z_]*", markdown)) - known == set()
-    known = {metric.name for metric in [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *SERVER_METRICS]}
+    known = {metric.name for metric in METRICS}
     assert set(re.findall(r"\bmediana_[a-z_]+\b", markdown)) - known == set()
 
 
@@ -217,6 +219,25 @@ def test_no_page_names_a_command_that_does_not_exist(page: Path) -> None:
     assert named - set(COMMANDS) == set()
 
 
+def lines_of_mediana(markdown: str) -> list[list[str]]:
+    """The arguments of each `mediana … --option …` in a page's text; without options it is a name, not a command."""
+    found = re.findall(r"`(?:[A-Z_]+=\S+ )*mediana ([^`]+)`", prose(markdown))
+    whole = (line.partition(" < ")[0] for line in found if not re.search(r"[…\[]|COMMAND", line))
+    return [shlex.split(line) for line in whole if " --" in line]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_text_is_one_that_the_program_takes(page: Path) -> None:
+    for arguments in lines_of_mediana(page.read_text(encoding="utf-8")):
+        parse_arguments(arguments)  # a wrong one exits with status 2
+
+
+def test_a_wrong_command_in_the_text_would_be_noticed() -> None:
+    (arguments,) = lines_of_mediana("say `A=b mediana worker --acept-gap`, not `mediana worker` or `mediana replay F…`")
+    with pytest.raises(SystemExit):
+        parse_arguments(arguments)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_names_a_make_target_that_does_not_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
@@ -234,3 +255,14 @@ def test_every_module_that_a_page_names_is_there(page: Path) -> None:
     assert sorted(path for path in paths if not (ROOT / path).exists()) == []
     modules = set(re.findall(r"python -m ([\w.]+)", markdown))
     assert sorted(name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()) == []
+
+
+def modules() -> list[str]:
+    """Every module of the three packages; a package's own file only says what the package is."""
+    found = (path for package in ("schemas", "aggregates", "streams") for path in (ROOT / package).rglob("*.py"))
+    return sorted(path.relative_to(ROOT).as_posix() for path in found if path.name != "__init__.py")
+
+
+def test_every_module_has_its_row_once_and_no_row_is_left_over() -> None:
+    rows = re.findall(r"^\| `(\S+\.py)` \| \S", section(text("docs/architecture.md"), "Every module"), re.MULTILINE)
+    assert sorted(rows) == modules()

@@ -69,7 +69,13 @@ def test_what_a_publication_knows_is_passed_on() -> None:
     found = document(Publication(8, NOON_MS, NOON_MS, False, 12, ("shard 3 is behind",), (739_677, 739_674)))
     assert (found["revision"], found["complete"], found["lag"]) == (8, False, {"records": 12})
     assert found["incomplete_reasons"] == ["shard 3 is behind"]
+    assert found["complete_from"] is None
     assert found["changed_days"] == ["2026-02-27", "2026-03-02"]
+
+
+def test_a_report_that_lacks_records_for_good_says_from_when_on_it_has_everything() -> None:
+    found = document(Publication(8, NOON_MS, NOON_MS, False, 0, ("shard 3 lacks",), complete_from_ms=NOON_MS - 60_000))
+    assert (found["complete"], found["complete_from"]) == (False, "2026-03-02T11:59:00.000Z")
 
 
 def test_the_names_people_see_come_from_the_settings() -> None:

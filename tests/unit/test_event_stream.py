@@ -1,6 +1,7 @@
 """Server-sent events: who is told what and when, over a reader that publishes when the test says so."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,12 +13,14 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from streams import http
 from streams.http import create_web_app
 from streams.reader import Newest
 from streams.tokens import create, revoke
-from streams.web import errors, event_stream, revisions
+from streams.web import event_stream, revisions
 from streams.web.access import FileAccess
 from streams.web.errors import ApiError
+from streams.web.page_errors import PAGE_FAILURES
 from streams.web.revisions import REVISIONS, Revisions
 from tests.browser.fake_reader import FakeReader
 
@@ -54,7 +57,7 @@ async def revision_of(response: ClientResponse) -> int:
     number, kind, data = await read_block(response)
     told = json.loads(data.removeprefix("data: "))
     assert (number, kind) == (f"id: {told['revision']}", "event: revision")
-    assert list(told) == ["account_id", "revision", "as_of", "complete"]
+    assert list(told) == ["account_id", "revision", "as_of", "complete", "complete_from"]
     return int(told["revision"])
 
 
@@ -104,11 +107,11 @@ async def test_listeners_of_an_account_share_one_subscription_until_the_last_lea
 
 
 async def test_a_quiet_stream_stays_open_by_comments_and_longer_than_an_answer_may_take(
-    client: Client, reader: FakeReader, monkeypatch: pytest.MonkeyPatch
+    reader: FakeReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.05)
-    monkeypatch.setattr(errors, "ANSWER_SECONDS", 0.1)
-    async with listening(client) as response:
+    monkeypatch.setattr(http, "PAGE_FAILURES", dataclasses.replace(PAGE_FAILURES, answer_seconds=0.1))
+    async with TestClient(TestServer(create_web_app(reader))) as client, listening(client) as response:
         assert await revision_of(response) == 7
         for _ in range(5):
             assert await read_block(response) == [": listening"]

@@ -15,14 +15,16 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
 
 from schemas.published import EXAMPLES
 from streams import ingest
 from streams.accepting import InvalidBody, split_body
 from streams.config import Config
 from streams.ingest_access import IngestAccess, read_secrets_file
+from streams.ingest_metrics import IngestMetrics
 from streams.sending import NotSent, Outgoing, Sender
-from streams.web.access import Access, TokensFileError
+from streams.web.access import Access, FollowedFile, TokensFileError
 from tests.unit.test_chatwoot import MESSAGE
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -72,16 +74,21 @@ Served = tuple[TestClient[Any, Any], FakeSender]
 
 
 @asynccontextmanager
-async def served(access: IngestAccess | None = None, requests: int = 64) -> AsyncIterator[Served]:
+async def served(
+    access: IngestAccess | None = None, requests: int = 64, registry: CollectorRegistry | None = None
+) -> AsyncIterator[Served]:
     sender = FakeSender()
-    app = ingest.create_ingest_app(sender, access or IngestAccess(), requests=requests, now=lambda: NOW)
+    metrics = IngestMetrics(registry or CollectorRegistry())
+    app = ingest.create_ingest_app(
+        sender, access or IngestAccess(), metrics=metrics, requests=requests, now=lambda: NOW
+    )
     async with TestClient(TestServer(app)) as client:
         yield client, sender
     assert sender.stopped
 
 
 def guarded() -> IngestAccess:
-    return IngestAccess(Access(TOKENS), {"acme": [SECRET]})
+    return IngestAccess(Access(TOKENS), lambda: {"acme": [SECRET]})
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -270,6 +277,31 @@ def test_lines_that_begin_with_something_else_than_an_object_are_no_events() -> 
             split_body(body)
 
 
+async def test_events_are_counted_once_kafka_has_them_and_failures_apart() -> None:
+    registry = CollectorRegistry()
+
+    def counted(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"mediana_ingest_{name}", labels)
+
+    body = [EVENT, {**EVENT, "id": "e-2"}, {**EVENT, "id": ""}, {**EVENT, "type": "message.eaten"}]
+    async with served(registry=registry) as (client, sender):
+        assert (await client.post("/v1/events", json=body)).status == 207
+        sender.problem = "Kafka did not answer within 10 s"
+        assert (await client.post("/v1/events", json=body)).status == 503
+        assert (await client.put("/v1/accounts/acme", json={"account_id": "acme"})).status == 503
+        assert (await client.post("/v1/nowhere", json=body)).status == 404
+    assert counted("events_accepted_total") == 2
+    assert counted("events_refused_total", reason="malformed") == 1
+    assert counted("events_refused_total", reason="unknown-type") == 1
+    assert counted("produce_seconds_count") == 1
+    assert counted("produce_failures_total") == 2
+    assert counted("requests_total", route="/v1/events", status="207") == 1
+    assert counted("requests_total", route="/v1/events", status="503") == 1
+    assert counted("requests_total", route="/v1/accounts/{account_id}", status="503") == 1
+    assert counted("requests_total", route="none", status="404") == 1
+    assert counted("requests_open", route="/v1/events") == 0
+
+
 # --- settings and webhooks --------------------------------------------------------------------------------------------
 
 
@@ -380,3 +412,21 @@ def test_access_is_read_from_the_files_of_the_settings(tmp_path: Path) -> None:
     assert access.accounts(None) == frozenset()
     assert access.is_signed("acme")
     assert not access.is_signed("other")
+
+
+def test_secrets_that_change_are_followed_and_ones_that_break_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, file = [0.0], tmp_path / "secrets.toml"
+    file.write_text(f'acme = ["{SECRET}"]')
+    followed = FollowedFile(file, read_secrets_file, "secrets", lambda: now[0])
+    access = IngestAccess(Access(TOKENS), lambda: followed.content)
+    assert access.is_signed("acme")
+    file.write_text(f'other = ["{SECRET}"]')
+    assert access.is_signed("acme"), "it looks once a second"
+    now[0] += 1
+    assert (access.is_signed("acme"), access.is_signed("other")) == (False, True)
+    file.write_text("other = 3")
+    now[0] += 1
+    assert access.is_signed("other")
+    assert "the secrets read before stay in force" in caplog.text

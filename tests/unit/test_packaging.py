@@ -13,7 +13,7 @@ from streams.config import SETTINGS, Config
 from streams.local.jars import KAFKA_VERSION
 
 ROOT = Path(__file__).parents[2]
-PROGRAM_SERVICES = ("topics", "simulator", "worker", "snapshotter", "page")
+PROGRAM_SERVICES = ("topics", "simulator", "worker", "snapshotter", "page", "ingest")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,7 @@ def test_compose_sets_redis_up_as_a_database(services: dict[str, dict[str, Any]]
         "--appendfsync": "everysec",
         "--save": "",
         "--maxmemory-policy": "noeviction",
+        "--maxmemory": "768mb",
     }
     assert services["redis"]["image"].startswith("redis:7")
 

@@ -14,6 +14,7 @@ from streams.http_metrics import HttpMetrics, observing
 from streams.metrics_server import MetricsServer
 from streams.probes import add_probes, while_redis_answers
 from streams.web.errors import ApiError, errors_as_json
+from streams.web.page_errors import PAGE_FAILURES
 
 
 class Redis:
@@ -99,7 +100,7 @@ async def test_requests_are_counted_by_pattern_and_by_the_status_that_the_client
         return response
 
     registry = CollectorRegistry()
-    app = web.Application(middlewares=[observing(HttpMetrics(registry)), errors_as_json])
+    app = web.Application(middlewares=[observing(HttpMetrics(registry)), errors_as_json(PAGE_FAILURES)])
     app.router.add_get("/accounts/{account_id}", report)
     app.router.add_get("/events", stream)
     async with TestClient(TestServer(app)) as client:
@@ -122,3 +123,16 @@ async def test_requests_are_counted_by_pattern_and_by_the_status_that_the_client
     assert registry.get_sample_value("mediana_http_request_seconds_count", {"route": "/accounts/{account_id}"}) == 4
     assert registry.get_sample_value("mediana_http_request_seconds_count", {"route": "/events"}) is None
     assert registry.get_sample_value("mediana_http_requests_open", {"route": "/events"}) == 0
+
+
+async def test_a_client_that_left_is_counted_as_gone_and_not_as_a_fault_of_ours() -> None:
+    async def left(_: web.Request) -> web.Response:
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    registry = CollectorRegistry()
+    app = web.Application(middlewares=[observing(HttpMetrics(registry)), errors_as_json(PAGE_FAILURES)])
+    app.router.add_get("/left", left)
+    async with TestClient(TestServer(app)) as client:
+        await client.get("/left")
+    assert registry.get_sample_value("mediana_http_requests_total", {"route": "/left", "status": "gone"}) == 1
+    assert registry.get_sample_value("mediana_http_requests_total", {"route": "/left", "status": "500"}) is None

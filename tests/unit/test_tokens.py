@@ -12,7 +12,7 @@ import pytest
 from streams.arguments import parse_arguments
 from streams.cli import main
 from streams.tokens import TokenError, create, revoke
-from streams.web.access import FileAccess, TokensFileError, read_digests, read_tokens_file
+from streams.web.access import FileAccess, TokensFileError, read_digests
 
 
 class Clock:
@@ -36,16 +36,16 @@ def test_a_token_opens_its_account_until_it_is_revoked(
     file = tmp_path / name
     first = printed(capsys, "create", "--account", "acme", "--file", str(file))
     second = printed(capsys, "create", "--account", 'Ñandú "sur"', "--file", str(file))
-    assert read_tokens_file(file).opened_by(first["token"]) == {"acme"}
-    assert read_tokens_file(file).opened_by(second["token"]) == {'Ñandú "sur"'}
+    assert FileAccess(file).opened_by(first["token"]) == {"acme"}
+    assert FileAccess(file).opened_by(second["token"]) == {'Ñandú "sur"'}
 
     listed = printed(capsys, "list", "--file", str(file))["tokens"]
     assert listed == [{name: made[name] for name in ("account_id", "id")} for made in (first, second)]
 
     gone = printed(capsys, "revoke", "--id", first["id"], "--file", str(file))["revoked"]
     assert gone == [{"account_id": "acme", "id": first["id"]}]
-    assert read_tokens_file(file).opened_by(first["token"]) == frozenset()
-    assert read_tokens_file(file).opened_by(second["token"]) == {'Ñandú "sur"'}
+    assert FileAccess(file).opened_by(first["token"]) == frozenset()
+    assert FileAccess(file).opened_by(second["token"]) == {'Ñandú "sur"'}
 
 
 def test_the_file_holds_digests_and_is_its_owners_only(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_revoking_by_account_takes_all_of_its_tokens_and_no_other(tmp_path: Path
     file = tmp_path / "tokens.toml"
     tokens = [str(create(file, account)["token"]) for account in ("acme", "acme", "globex")]
     assert len(revoke(file, "acme", None)) == 2
-    access = read_tokens_file(file)
+    access = FileAccess(file)
     assert [access.opened_by(token) for token in tokens] == [frozenset(), frozenset(), {"globex"}]
     assert read_digests(file)["acme"] == []
     assert access.needs_token
@@ -90,7 +90,7 @@ def test_tokens_made_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
     with ThreadPoolExecutor(8) as pool:
         tokens = [str(made["token"]) for made in pool.map(lambda _: create(file, "acme"), range(40))]
-    access = read_tokens_file(file)
+    access = FileAccess(file)
     assert [access.opened_by(token) for token in tokens] == [{"acme"}] * 40
 
 

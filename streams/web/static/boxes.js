@@ -1,6 +1,7 @@
 // The boxes of the report, drawn from one `metrics` object and the previous period's.
 
 import { h } from "./dom.js";
+import { fileOfBox } from "./files.js";
 import { bar, breakdown, figure, figures, moved } from "./figures.js";
 import { heatmap } from "./heatmap.js";
 import { sortableTable } from "./tables.js";
@@ -9,11 +10,11 @@ import { trend } from "./trend.js";
 const CLOCKS = ["business", "elapsed"];
 
 /**
- * All boxes. `names` says what to call a group, an advisor; `targets` are the account's, in seconds;
+ * All boxes of a view. `names` says what to call a group, an advisor; `targets` are the account's, in seconds;
  * `waitingNow`: who waits whatever the period, when nothing is filtered.
  */
-export function boxes(f, metrics, previous, { filters, names, targets, waitingNow }) {
-  const byAdvisor = filters.advisor?.length > 0;
+export function boxes(f, metrics, previous, { view, names, targets, waitingNow }) {
+  const byAdvisor = view.filters.advisor.length > 0;
   const card = (id, body, { wide = false } = {}) => {
     let content;
     if (metrics[id] === undefined) content = h("p", { class: "empty" }, f.say("not_published"));
@@ -24,7 +25,7 @@ export function boxes(f, metrics, previous, { filters, names, targets, waitingNo
       { class: `card${wide ? " wide" : ""}`, id: `box-${id}`, "aria-labelledby": `title-${id}` },
       h("h2", { id: `title-${id}` }, f.say(id)),
       content,
-      h("details", { class: "about", "data-key": `about-${id}` }, h("summary", {}, f.say("what_is_this"), h("span", { class: "unseen" }, ` ${f.say(id)}`)), h("p", {}, f.say(`about_${id}`))),
+      h("div", { class: "foot" }, h("details", { class: "about", "data-key": `about-${id}` }, h("summary", {}, f.say("what_is_this"), h("span", { class: "unseen" }, ` ${f.say(id)}`)), h("p", {}, f.say(`about_${id}`))), fileOfBox(f, view, id)),
     );
   };
   const optional = (id, ...rest) => (metrics[id] === undefined ? null : card(id, ...rest));
@@ -164,9 +165,10 @@ function origins(f, rows, before, label) {
 
 function team(f, dimension, rows, before, name) {
   if (!rows.length) return h("p", { class: "empty" }, f.say("nothing_here"));
-  const number = (value) => (value !== null && typeof value === "object" ? (value.contacts ?? value.total) : value);
+  const number = (box) => box?.contacts ?? box?.total;
   const medians = ["first_response", "response"].flatMap((box) => [
-    ...CLOCKS.map((clock) => ({ key: `${box}_${clock}`, title: f.say(`${box}_${clock}`), kind: "duration", value: (row) => row[box]?.[clock]?.median })),
+    ...CLOCKS.map((clock) => ({ key: `${box}_${clock}`, title: f.say(`${box}_${clock}`), kind: "duration", value: (row) => row[box]?.[clock]?.median, below: (row) => row[box]?.count > 0 && f.say("p90_below", { duration: f.duration(row[box][clock]?.p90) }) })),
+    { key: `${box}_within`, title: f.say(`${box}_within`), kind: "share", value: (row) => row[box]?.within_target?.business },
     { key: `${box}_count`, title: f.say("sample"), kind: "count", value: (row) => row[box]?.count },
   ]);
   return sortableTable(f, {
@@ -175,6 +177,7 @@ function team(f, dimension, rows, before, name) {
     columns: [
       { key: dimension, title: f.say(dimension), kind: "text", value: name },
       ...medians,
+      ...(dimension === "group" ? ["new_contacts", "new_conversations", "waiting"] : []).map((box) => ({ key: box, title: f.say(box), kind: "count", value: (row) => number(row[box]) })),
       { key: "interactions", title: f.say("interactions_short"), kind: "count", value: (row) => number(row.interactions) },
       { key: "closed_conversations", title: f.say("closed_conversations"), kind: "count", value: (row) => number(row.closed_conversations) },
     ],

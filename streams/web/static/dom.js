@@ -17,14 +17,14 @@ export function h(name, properties = {}, ...children) {
 export function replace(element, ...children) {
   const key = document.activeElement?.dataset.key;
   const open = [...element.querySelectorAll("details[open][data-key]")].map((details) => details.dataset.key);
-  const scrolled = [...element.querySelectorAll("[data-scroll]")].map((box) => [box.dataset.scroll, box.scrollLeft]);
+  const scrolled = [...element.querySelectorAll("[data-scroll]")].map((box) => [box.dataset.scroll, box.scrollLeft, box.scrollTop]);
   element.replaceChildren(...children.flat(3).filter(Boolean));
   for (const details of element.querySelectorAll("details[data-key]")) {
     if (open.includes(details.dataset.key)) details.open = true;
   }
-  for (const [name, left] of scrolled) {
+  for (const [name, left, top] of scrolled) {
     const box = element.querySelector(`[data-scroll="${CSS.escape(name)}"]`);
-    if (box) box.scrollLeft = left;
+    if (box) [box.scrollLeft, box.scrollTop] = [left, top];
   }
   if (key && element !== document.activeElement) {
     element.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });

@@ -73,10 +73,12 @@ export class Formatter {
     if (!isNumber(now) || !isNumber(before)) return null;
     const direction = Math.sign(now - before);
     if (direction === 0) return { direction, text: "=" };
-    if (kind === "share") return { direction, text: this.say("points", { count: this.decimal(Math.abs(now - before) * 100) }) };
-    if (before === 0) return { direction, text: kind === "duration" ? this.duration(now) : this.count(now) };
-    const percent = (Math.abs(now - before) / before) * 100;
-    return { direction, text: `${percent < 9.95 ? this.decimal(percent) : this.count(percent)} %` };
+    if (before === 0 && kind !== "share") return { direction, text: kind === "duration" ? this.duration(now) : this.count(now) };
+    const moved = kind === "share" ? Math.abs(now - before) * 100 : (Math.abs(now - before) / before) * 100;
+    // What is no move when rounded gets no arrow.
+    if (moved < 0.05) return { direction: 0, text: "=" };
+    const text = moved < 9.95 ? this.decimal(moved) : this.count(moved);
+    return { direction, text: kind === "share" ? this.say("points", { count: text }) : `${text} %` };
   }
 }
 

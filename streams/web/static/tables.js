@@ -6,7 +6,7 @@ import { moved, shown } from "./figures.js";
 const sorting = new Map();
 
 /**
- * A table. `columns`: {key, title, kind ("text", "count", "duration", "share"), value(row)}; `before` maps a row's
+ * A table. `columns`: {key, title, kind ("text", "count", "duration", "share"), value(row), below(row)?}; `before` maps a row's
  * first column to the row of the previous period.
  */
 export function sortableTable(f, { id, title, columns, rows, before = new Map(), first }) {
@@ -36,7 +36,7 @@ export function sortableTable(f, { id, title, columns, rows, before = new Map(),
     return h("tr", {}, columns.map((column, i) => {
       if (i === 0) return h("th", { scope: "row" }, column.value(row));
       const value = column.value(row);
-      return h("td", { class: column.kind }, h("span", { class: "value" }, shown(f, value, column.kind)), old && moved(f, value, column.value(old), column.kind, { short: true }));
+      return h("td", { class: column.kind }, h("span", { class: "value" }, shown(f, value, column.kind)), old && moved(f, value, column.value(old), column.kind, { short: true }), column.below?.(row) && h("span", { class: "below" }, column.below(row)));
     }));
   };
   draw();

@@ -27,7 +27,7 @@ export function trend(f, id, name, now, before) {
   const rows = days.map((day, i) => h("tr", {}, h("th", { scope: "row" }, f.day(day)), h("td", {}, f.count(values[i])), h("td", {}, f.count(oldValues[i]))));
   return [
     canvas,
-    h("details", { class: "numbers", "data-key": `days-${id}` }, h("summary", {}, f.say("by_day")), h("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": f.say("table_scroll", { title: name }) }, h("table", {}, h("caption", { class: "unseen" }, name), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, f.say("day")), h("th", { scope: "col" }, name), h("th", { scope: "col" }, f.say("previous_period")))), h("tbody", {}, rows)))),
+    h("details", { class: "numbers", "data-key": `days-${id}` }, h("summary", {}, f.say("by_day")), h("div", { class: "scroll tall", tabindex: "0", role: "region", "data-key": `table-days-${id}`, "data-scroll": `days-${id}`, "aria-label": f.say("table_scroll", { title: name }) }, h("table", {}, h("caption", { class: "unseen" }, name), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, f.say("day")), h("th", { scope: "col" }, name), h("th", { scope: "col" }, f.say("previous_period")))), h("tbody", {}, rows)))),
   ];
 }
 
@@ -38,19 +38,21 @@ function draw(f, canvas, name, days, values, oldValues) {
     if (contentRect.width < 1) return;
     const size = { width: Math.floor(contentRect.width), height: HEIGHT };
     if (one.chart) one.chart.setSize(size);
-    else one.chart = new uPlot(options(f, name, days, size), [days.map((_, i) => i), values, oldValues], canvas);
+    else one.chart = new uPlot(options(f, name, days, size, canvas), [days.map((_, i) => i), values, oldValues], canvas);
   });
   one.watcher.observe(canvas);
   drawn.push(one);
 }
 
-function options(f, name, days, size) {
+function options(f, name, days, size, canvas) {
   const colour = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
   const axis = { stroke: colour("--muted"), font: "11px system-ui, sans-serif", ticks: { show: false } };
   const number = (_, value) => (value === null || value === undefined ? "–" : f.count(value));
   return {
     ...size,
-    padding: [8, 8, 0, 0],
+    padding: [8, 24, 0, 0],
+    // The numbers of the day pointed at; while there is none, only the names of the lines.
+    hooks: { setCursor: [({ cursor }) => canvas.classList.toggle("pointed", cursor.idx !== null && cursor.idx !== undefined)] },
     cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
     scales: { x: { time: false, range: [-0.6, days.length - 0.4] }, y: { range: (_, least, most) => [0, Math.max(most ?? 0, 1)] } },
     axes: [

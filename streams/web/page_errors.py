@@ -1,0 +1,52 @@
+"""What goes wrong when reports are read, in words for whoever asked: the page's part of `streams.web.errors`."""
+
+import logging
+
+from aiohttp import web
+from redis.exceptions import RedisClusterException, RedisError
+
+from aggregates.periods import RangeError
+from streams.reader import NoReport
+from streams.web.errors import ApiError, Failures, Words
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 20
+"""Past this a request is answered with 503: a Redis that hangs must not pile up requests."""
+
+
+def explain(request: web.Request, error: Exception) -> ApiError | None:
+    """What an exception means to the client; nothing for one that nobody foresaw."""
+    match error:
+        case NoReport():
+            return ApiError(
+                404,
+                "no_report",
+                f"No report has been published for account {error.account_id!r}.",
+                "Check the account's name; a report is published by `mediana snapshot`.",
+            )
+        case RangeError():
+            return ApiError(400, "bad_range", f"The range cannot be answered: {error}.", "Change `from` and `to`.")
+        case RedisError() | RedisClusterException() | TimeoutError():
+            logger.warning("%s: Redis does not answer: %s", request.rel_url.raw_path, error)
+            return ApiError(
+                503,
+                "redis_unavailable",
+                "The store of the reports does not answer.",
+                "Try again in a moment; if it lasts, check that Redis runs and that MEDIANA_REDIS_URL names it.",
+                retry_after_seconds=5,
+            )
+    return None
+
+
+PAGE_FAILURES = Failures(
+    answer_seconds=ANSWER_SECONDS,
+    statuses={
+        404: Words(
+            "not_found", "There is nothing at this address.", "The page is at /, the API under /api/v1/accounts."
+        ),
+        405: Words("method_not_allowed", "This address does not answer to that method.", "Use GET or HEAD."),
+    },
+    explain=explain,
+    internal=Words("internal", "The report could not be read.", "The server's log says why; tell its operator."),
+)
