@@ -11,14 +11,18 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 export DEMO_SECONDS DEMO_DAYS DEMO_RATE DEMO_SEED DEMO_FOLDER DEMO_HTTP_PORT DEMO_KAFKA_PORT DEMO_CONTROLLER_PORT
 export DEMO_REDIS_PORT DEMO_WORKER_METRICS_PORT DEMO_SNAPSHOT_METRICS_PORT
 export BENCH_EVENTS BENCH_ROUNDS BENCH_SEED BENCH_LANES BENCH_FOLDER BENCH_CHARTS
+export FLAT_SIZES FLAT_EVENTS FLAT_ROUNDS LATENCY_CONTACTS LATENCY_SECONDS LATENCY_SHARES LATENCY_SINGLES
+export SNAPSHOTS_ACCOUNTS SNAPSHOTS_CONTACTS_PER_DAY SNAPSHOTS_READS SCALE_WORKERS SCALE_PARTITIONS SCALE_EVENTS
+export STARTUP_CONTACTS STARTUP_FAUST_KEYS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lint fmt test tools demo bench chaos jars lock clean
+.PHONY: help install lint fmt test tools demo bench chaos soak jars lock clean
+.PHONY: bench-flat bench-latency bench-snapshots bench-scale bench-startup
 
 help: ## show this list
 	@printf 'Mediana: a live report of how fast a team answers its contacts.\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nNeeds Python 3.11, Java 17 or newer and Maven. Start with: make demo\n'
 
 install: $(STAMP) ## make .venv and install the locked dependencies (instant when nothing changed)
@@ -67,6 +71,14 @@ demo: install ## everything on this machine, page at http://127.0.0.1:8080 (DEMO
 bench: install $(VENV)/.bench-installed ## what an event costs here and in other frameworks (BENCH_EVENTS, BENCH_ROUNDS)
 	@$(BIN)/python -m bench
 
+bench-flat: ## cost of an event with 10 thousand to a million contacts known, and bytes in Redis (FLAT_SIZES)
+bench-latency: ## from sending an event to its committed counters, at shares of the capacity
+bench-snapshots: ## what publishing costs, and how fast a year is read (SNAPSHOTS_ACCOUNTS)
+bench-scale: ## 1 to 4 workers on 1 to 64 partitions (SCALE_WORKERS, SCALE_PARTITIONS)
+bench-startup: ## start to first commit, and the pause of a rebalance (STARTUP_CONTACTS)
+bench-flat bench-latency bench-snapshots bench-scale bench-startup: install $(VENV)/.bench-installed
+	@$(BIN)/python -m bench $(@:bench-%=%)
+
 # Without the peers the bench still runs: their lanes then say why they have no number.
 $(VENV)/.bench-installed: requirements/bench.txt
 	@echo 'bench: locked peers (requirements/bench.txt)' >&2
@@ -76,6 +88,9 @@ $(VENV)/.bench-installed: requirements/bench.txt
 SEED ?= 1
 chaos: install jars ## break everything under load, compare every number (SEED=7 SECONDS=600)
 	@$(BIN)/python -m tests.chaos.campaign --seed $(SEED) --seconds $(or $(SECONDS),300)
+
+soak: install jars ## hours of steady traffic: memory, growth of Redis, old days, every number (MINUTES=60 RATE=200)
+	@$(BIN)/python -m bench soak --minutes $(or $(MINUTES),60) --rate $(or $(RATE),200)
 
 # uv is needed only here: the locks themselves install with plain pip.
 UV   ?= uv

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from streams.batch import Batch, BatchProcessor
 from streams.claims import Claims
+from streams.collector import Growth
 from streams.config import Config
 from streams.dead_letters import DeadLetterLimit, DeadLetters
 from streams.housekeeping import Housekeeping
@@ -93,7 +94,7 @@ def create_app(
     rules = RulesStore(client, keys, config.cache_accounts)
     dead_letters = DeadLetters(producer, config.topics.dead_letters)
     limit = DeadLetterLimit(config.dead_letter_ratio, config.dead_letter_window, config.dead_letter_run)
-    processor = BatchProcessor(rules, dead_letters, limit, metrics, config.lateness_ms)
+    processor = BatchProcessor(rules, dead_letters, limit, metrics, config.lateness_ms, grown=Growth().add)
     claims = Claims(config, consumer, lambda shard: RedisLedger(client, keys.shard(shard), shard))
     batches = app.channel()
     settings = app.channel()

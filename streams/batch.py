@@ -50,13 +50,16 @@ class BatchProcessor:
         metrics: WorkerMetrics,
         lateness_ms: int,
         fold_events: Callable[..., Folded] = fold,
+        grown: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """`grown` is told by how many entries the caches grew with each commit."""
         self._rules = rules
         self._dead_letters = dead_letters
         self._limit = limit
         self._metrics = metrics
         self._lateness_ms = lateness_ms
         self._fold = fold_events
+        self._grown = grown
 
     async def apply(self, batch: Batch) -> None:
         """Take the batch in: afterwards the session stands at its end, in memory and in Redis.
@@ -98,10 +101,12 @@ class BatchProcessor:
         await session.commit(batch.end, changes)
         self._metrics.commit_seconds.observe(perf_counter() - started)
         if not session.dropped:
+            before = session.remembered
             session.histories.put(histories.items())
             for day, values in days.items():
                 session.days.put(day, values)
             session.stored_rules.update((account_id, book.current.version) for account_id, book in books.items())
+            self._grown(session.remembered - before)
         self._limit.accept(verdicts)
         self._count(batch, found, folded, letters)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 
-from streams import kafka
+from streams import collector, kafka
 from streams.app import WorkerApp, create_app
 from streams.config import Config
 from streams.errors import Fatal
@@ -25,10 +24,6 @@ logger = logging.getLogger(__name__)
 DONE, FAILED = 0, 1
 
 KafkaClient = TypeVar("KafkaClient", AIOKafkaConsumer, AIOKafkaProducer)
-
-# Histories and counters are remembered for long and hold no cycles. With Python's own thresholds (700, 10, 10) the
-# collector walks all of them again and again: a tenth of the worker's CPU time.
-_GC_THRESHOLDS = (50_000, 20, 50)
 
 _NOISY = ("faust", "mode", "aiokafka", "asyncio", "aiohttp")
 
@@ -119,8 +114,7 @@ async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], Non
     server.ready = app.why_not_ready
     stack.push_async_callback(app.stop)
     await app.start()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    collector.calm()
     logger.info("working: namespace %s, group %s, topics %s.*", config.namespace, config.group_id, config.topic_prefix)
     return app
 
