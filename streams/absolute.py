@@ -5,59 +5,66 @@ writing once. What is stored of each touched counter comes from the cache, else 
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from aggregates.counters import Deltas, Field, Value, added, decode_value, encode_field, encode_value
 from streams.caches import DayKey
 from streams.ledger import DayWrite, Reads
 from streams.session import Session
 
-DayValues = dict[DayKey, dict[Field, Value | None]]
+Held = Mapping[DayKey, Mapping[Field, Value | None]]
+"""What Redis holds, of each day at least the counters that were asked for."""
 
 
-async def stored_values(session: Session, deltas: Mapping[str, Deltas]) -> DayValues:
-    """What Redis holds of each touched counter. Days past the session's horizon are left out.
+class DayChange(NamedTuple):
+    """New values of an account's day, for the cache and for the commit. `None`: nothing is left, so it goes."""
+
+    day: DayKey
+    values: dict[Field, Value | None]
+    write: DayWrite
+
+
+async def held_values(session: Session, deltas: Mapping[str, Deltas]) -> Held:
+    """What Redis holds of each touched counter; the cache knows it from then on. Days past the horizon are left out.
 
     Raises `SessionLost`, `Unavailable`.
     """
-    stored: DayValues = {}
+    held: dict[DayKey, Mapping[Field, Value | None]] = {}
     unknown: dict[DayKey, list[Field]] = {}
     for account_id, changed in deltas.items():
         for ordinal, fields in changed.days.items():
             if ordinal < session.horizon:
                 continue
             day = (ordinal, account_id)
-            known = session.days.known(day)
-            stored[day] = {field: known[field] for field in fields if field in known}
-            if len(stored[day]) < len(fields):
-                unknown[day] = [field for field in fields if field not in known]
+            known = held[day] = session.days.known(day)
+            missing = [field for field in fields if field not in known]
+            if missing:
+                unknown[day] = missing
     if unknown:
         keys = session.ledger.keys
         reads = [Reads(keys.day(*day), [*map(encode_field, fields)]) for day, fields in unknown.items()]
-        for (day, missing), values in zip(unknown.items(), await session.read(reads), strict=True):
-            decoded = (None if data is None else decode_value(data) for data in values)
-            stored[day].update(zip(missing, decoded, strict=True))
-    return stored
+        for (day, missing), found in zip(unknown.items(), await session.read(reads), strict=True):
+            values = (None if data is None else decode_value(data) for data in found)
+            held[day] = session.days.put(day, dict(zip(missing, values, strict=True)))
+    return held
 
 
-def absolute_values(stored: DayValues, deltas: Mapping[str, Deltas]) -> DayValues:
-    """What each touched counter shall hold; `None`: nothing, so it goes. Raises `NegativeCounter`."""
-    return {
-        (ordinal, account_id): {
-            field: added(held[field], delta, field) for field, delta in deltas[account_id].days[ordinal].items()
-        }
-        for (ordinal, account_id), held in stored.items()
-    }
-
-
-def day_writes(days: DayValues) -> list[DayWrite]:
-    """The commit's share of these values."""
-    writes = []
-    for (ordinal, account_id), fields in days.items():
-        write = DayWrite(ordinal, account_id)
-        for field, value in fields.items():
-            if value is None:
-                write.deleted.append(encode_field(field))
-            else:
-                write.values += (encode_field(field), encode_value(value))
-        writes.append(write)
-    return writes
+def day_changes(held: Held, deltas: Mapping[str, Deltas]) -> list[DayChange]:
+    """What each touched counter of the days in `held` shall hold. Raises `NegativeCounter`."""
+    changes = []
+    for account_id, changed in deltas.items():
+        for ordinal, fields in changed.days.items():
+            day = (ordinal, account_id)
+            if day not in held:
+                continue
+            known = held[day]
+            change = DayChange(day, {}, DayWrite(ordinal, account_id))
+            _, values, write = change
+            for field, delta in fields.items():
+                value = values[field] = added(known[field], delta, field)
+                if value is None:
+                    write.deleted.append(encode_field(field))
+                else:
+                    write.values += (encode_field(field), encode_value(value))
+            changes.append(change)
+    return changes

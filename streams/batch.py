@@ -14,7 +14,7 @@ from aggregates.errors import ArchiveNeeded, MissingRules, NegativeCounter, Stat
 from aggregates.history import ContactHistory
 from aggregates.rules import RulesBook
 from schemas.accounts import encode_settings
-from streams.absolute import absolute_values, day_writes, stored_values
+from streams.absolute import day_changes, held_values
 from streams.arrivals import Arrival
 from streams.dead_letters import FOLD_ERROR, TOO_LATE, DeadLetter, DeadLetterLimit, DeadLetters
 from streams.errors import SessionLost, ShardStopped
@@ -86,10 +86,9 @@ class BatchProcessor:
         histories, folded = await self._folded(session, found, books)
         for deltas in folded.deltas.values():
             deltas.clear_zeros()
-        stored = await stored_values(session, folded.deltas)
-        days = absolute_values(stored, folded.deltas)
+        days = day_changes(await held_values(session, folded.deltas), folded.deltas)
         changes = self._changes(batch, histories, folded.touched, books)
-        changes.days = day_writes(days)
+        changes.days = [change.write for change in days]
         letters = found.letters + folded.letters
         verdicts = _verdicts(batch.records, letters)
         if letters:
@@ -103,8 +102,8 @@ class BatchProcessor:
         if not session.dropped:
             before = session.remembered
             session.histories.put(histories.items())
-            for day, values in days.items():
-                session.days.put(day, values)
+            for change in days:
+                session.days.put(change.day, change.values)
             session.stored_rules.update((account_id, book.current.version) for account_id, book in books.items())
             self._grown(session.remembered - before)
         self._limit.accept(verdicts)

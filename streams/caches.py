@@ -1,7 +1,7 @@
 """What a session remembers of its shard, within limits. Nothing is right or wrong by a cache: it saves reads only."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aggregates.counters import Field, Value
 from aggregates.history import ContactHistory
@@ -54,7 +54,7 @@ class DayCache:
     def __len__(self) -> int:
         return self._fields
 
-    def known(self, day: DayKey) -> dict[Field, Value | None]:
+    def known(self, day: DayKey) -> Mapping[Field, Value | None]:
         """The counters known of a day. Read only; `put` adds."""
         found = self._days.get(day)
         if found is None:
@@ -62,8 +62,8 @@ class DayCache:
         self._days.move_to_end(day)
         return found
 
-    def put(self, day: DayKey, values: dict[Field, Value | None]) -> None:
-        """Remember these counters' values, and forget what is over the limit."""
+    def put(self, day: DayKey, values: Mapping[Field, Value | None]) -> Mapping[Field, Value | None]:
+        """Remember these counters' values, and forget what is over the limit; what is known of the day, in any case."""
         into = self._days.setdefault(day, {})
         before = len(into)
         into.update(values)
@@ -72,6 +72,7 @@ class DayCache:
         while self._fields > self._limit:
             _, forgotten = self._days.popitem(last=False)
             self._fields -= len(forgotten)
+        return into
 
     def forget(self, day: DayKey) -> None:
         """Forget a day that is deleted."""

@@ -34,7 +34,7 @@ from redis.exceptions import (
 from streams import keys
 from streams.errors import SessionLost, ShardStopped, Unavailable
 from streams.keys import ShardKeys
-from streams.redis import Client
+from streams.redis import Client, server_of
 
 CLAIM = resources.files("streams").joinpath("lua/claim.lua").read_text()
 COMMIT = resources.files("streams").joinpath("lua/commit.lua").read_text()
@@ -153,7 +153,8 @@ class RedisLedger:
 
         Raises `Unavailable`.
         """
-        pipeline = self._client.pipeline(transaction=True)
+        server = await self._ask(server_of(self._client, self.keys.ledger))
+        pipeline = server.pipeline(transaction=True)
         pipeline.hsetnx(self.keys.ledger, keys.CONTACTS, b"%d" % positions.contacts)
         pipeline.hsetnx(self.keys.ledger, keys.CONVERSATIONS, b"%d" % positions.conversations)
         pipeline.hsetnx(self.keys.ledger, keys.SEQ, b"0")
@@ -179,7 +180,8 @@ class RedisLedger:
 
     async def read(self, fence: Fence, reads: Sequence[Reads]) -> list[list[bytes | None]]:
         """The fields' values, all of one moment at which the fence held. Raises `SessionLost`, `Unavailable`."""
-        pipeline = self._client.pipeline(transaction=True)
+        server = await self._ask(server_of(self._client, self.keys.ledger))
+        pipeline = server.pipeline(transaction=True)
         pipeline.execute_command("HMGET", self.keys.ledger, *_FENCE_FIELDS)
         for key, fields in reads:
             pipeline.execute_command("HMGET", key, *fields)
@@ -246,7 +248,8 @@ class RedisLedger:
         return names, arguments
 
     async def _load(self) -> Any:
-        return await self._client.script_load(COMMIT)
+        server = await server_of(self._client, self.keys.ledger)
+        return await server.script_load(COMMIT)
 
     async def _ask(self, answer: Awaitable[Any] | Any) -> Any:
         try:

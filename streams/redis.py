@@ -5,6 +5,7 @@ sends it again, as redis-py does up to ten times by default, would make two comm
 commit for somebody else's.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import hiredis
@@ -61,6 +62,41 @@ _PACKING: dict[type[AbstractConnection], type[AbstractConnection]] = {
 }
 
 
+class _Cluster(RedisCluster):
+    """A Cluster's client that hands out plain clients of single nodes.
+
+    The library's own transactions run each command in a thread and an event loop of its own, only to queue it; after
+    the loss of a node they leave connections behind that belong to a loop which is closed.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._made: Callable[[], Redis] | None = None
+        self._plain: dict[tuple[str, int], Redis] = {}
+
+    def make_nodes_with(self, make: Callable[[], Redis]) -> None:
+        """Say how a plain client is made; where it connects to does not matter."""
+        self._made = make
+
+    async def node_of(self, key: bytes) -> Redis:
+        """The plain client of the node that has a key, as far as known. Raises what the library raises."""
+        await self.initialize()
+        node = self.get_node_from_key(key)  # type: ignore[arg-type]  # bytes are as good
+        assert node is not None
+        assert self._made is not None
+        address = (node.host, int(node.port))
+        if address not in self._plain:
+            client = self._plain[address] = self._made()
+            client.connection_pool.connection_kwargs |= {"host": node.host, "port": int(node.port)}
+        return self._plain[address]
+
+    async def aclose(self) -> None:
+        """Close all connections. The library does so, too, when it wants to learn anew who has what."""
+        for client in self._plain.values():
+            await client.connection_pool.disconnect()
+        await super().aclose()
+
+
 def never_retry() -> Retry:
     """A policy that sends nothing twice."""
     return Retry(NoBackoff(), 0)
@@ -70,9 +106,25 @@ def connect(config: Config) -> Client:
     """A client that connects when it is first used. Reads go to primaries only. Close it with `aclose()`."""
     options = _options(config)
     if config.redis_cluster:
-        return RedisCluster.from_url(config.redis_url, **options)
+        cluster = _Cluster.from_url(config.redis_url, **options)
+        assert isinstance(cluster, _Cluster)
+        cluster.make_nodes_with(lambda: _one_server(config, options))
+        return cluster
     if config.redis_sentinels is not None:
         return _behind_sentinels(config, options)
+    return _one_server(config, options)
+
+
+async def server_of(client: Any, key: bytes) -> Any:
+    """The client of the one server that has `key`: transactions and scripts are a server's own, on a Cluster too.
+
+    Ask anew each time. Elsewhere than on a Cluster it is the client itself. Raises what the client raises. When the
+    key has moved meanwhile, so does what comes of it: a command of the Cluster's client finds out where it is.
+    """
+    return await client.node_of(key) if isinstance(client, _Cluster) else client
+
+
+def _one_server(config: Config, options: dict[str, Any]) -> Redis:
     client: Redis = Redis.from_url(config.redis_url, **options)
     pool = client.connection_pool
     pool.connection_class = _PACKING.get(pool.connection_class, pool.connection_class)

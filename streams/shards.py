@@ -9,6 +9,7 @@ from aggregates.counters import Field, Value, decode_field, decode_value
 from streams import keys
 from streams.gaps import Gaps, decode_gaps
 from streams.keys import NamespaceKeys, split_day_member
+from streams.redis import server_of
 
 ATTEMPTS = 20
 """Commits may go on while a cut is read; each attempt reads again what changed since the one before."""
@@ -86,7 +87,8 @@ class ShardReader:
 
     async def scan(self, since_seq: int) -> Scan:
         """What changed after a commit; everything there is when the shard was rolled back behind it."""
-        async with self._redis.pipeline(transaction=True) as pipe:
+        server = await server_of(self._redis, self._keys.ledger)
+        async with server.pipeline(transaction=True) as pipe:
             pipe.hmget(self._keys.ledger, _LEDGER_FIELDS)
             pipe.zrange(self._keys.changed, f"({since_seq}", "+inf", byscore=True, withscores=True)
             ledger, members = await pipe.execute()
@@ -107,7 +109,8 @@ class ShardReader:
         wanted = set(days)
         for _ in range(ATTEMPTS):
             order = sorted(wanted)
-            async with self._redis.pipeline(transaction=True) as pipe:
+            server = await server_of(self._redis, self._keys.ledger)
+            async with server.pipeline(transaction=True) as pipe:
                 pipe.hmget(self._keys.ledger, _LEDGER_FIELDS)
                 pipe.zrange(self._keys.changed, f"({since_seq}", "+inf", byscore=True)
                 for day in order:

@@ -10,7 +10,7 @@ import redis.asyncio
 from prometheus_client import CollectorRegistry
 
 from aggregates.counters import Deltas
-from streams.absolute import stored_values
+from streams.absolute import held_values
 from streams.feed import ShardFeed
 from streams.kafka import TopicPartition
 from streams.keys import NamespaceKeys
@@ -70,11 +70,11 @@ async def test_a_correction_of_a_forgotten_day_changes_nothing_now_or_after_anot
     correction = Deltas()
     correction.count(OLD, ("n", "Web", None, "whatsapp", 0), -1)
     correction.count(RECENT, ("n", "Web", None, "whatsapp", 0), 1)
-    assert set(await stored_values(session, {"acme": correction})) == {(RECENT, "acme")}
+    assert set(await held_values(session, {"acme": correction})) == {(RECENT, "acme")}
     claim = await ledger.claim()
     assert claim is not None
     assert claim.horizon == HORIZON
-    assert set(await stored_values(Session(0, ledger, claim, 10, 10), {"acme": correction})) == {(RECENT, "acme")}
+    assert set(await held_values(Session(0, ledger, claim, 10, 10), {"acme": correction})) == {(RECENT, "acme")}
 
 
 async def test_a_worker_that_was_replaced_forgets_nothing(client: Any, namespace: str) -> None:
