@@ -88,12 +88,23 @@ class Journal:
         if places is None:
             places = self._places = _places_of(self._words)
         try:
-            row = _row(entry, at_ms - self._last_ms, code, version, places)
+            row = [at_ms - self._last_ms, code, entry.id, version, places[entry.channel], places[entry.conversation]]
+            moves = entry.group is not None or entry.to_conversation is not None
+            if moves or entry.origin is not None or entry.sequence or at_us % 1000:
+                row += [
+                    places[entry.advisor],
+                    places[entry.group],
+                    places[entry.to_conversation],
+                    places[entry.origin],
+                    at_us % 1000,
+                    entry.sequence,
+                ]
+            elif entry.advisor is not None:
+                row.append(places[entry.advisor])
         except KeyError:
-            for word in _words_of(entry):
-                if word not in places:
-                    self._learn(word)
-            row = _row(entry, at_ms - self._last_ms, code, version, places)
+            self._learn(entry, places)
+            self.append(entry)
+            return
         self._rows += _encode(row)
         self.count += 1
         self._last = entry
@@ -159,11 +170,14 @@ class Journal:
             )
         return entries
 
-    def _learn(self, word: str | None) -> None:
-        assert word is not None
-        assert self._places is not None
-        self._words.append(word)
-        self._places[word] = len(self._words)
+    def _learn(self, entry: Entry, places: dict[str | None, int]) -> None:
+        """Give each of the entry's words a place."""
+        words = (entry.channel, entry.conversation, entry.advisor, entry.group, entry.to_conversation, entry.origin)
+        for word in words:
+            if word not in places:
+                assert word is not None
+                self._words.append(word)
+                places[word] = len(self._words)
 
     def _version(self, version: int) -> int:
         if version in self.versions:
@@ -189,42 +203,6 @@ def encode_entries(entries: list[Entry]) -> bytes:
 def decode_entries(data: bytes) -> list[Entry]:
     """The entries of a chunk. Raises `ValueError` when the bytes are damaged."""
     return Journal(_decode_chunk(data)).entries()
-
-
-def _row(entry: Entry, step_ms: int, code: int, version: int, places: dict[str | None, int]) -> tuple[Any, ...]:
-    """The entry's row. Raises `KeyError` when one of its words has no place yet."""
-    channel, conversation = places[entry.channel], places[entry.conversation]
-    rest_us = entry.at_us % 1000
-    group, to_conversation, origin = places[entry.group], places[entry.to_conversation], places[entry.origin]
-    if group or to_conversation or origin or rest_us or entry.sequence:
-        return (
-            step_ms,
-            code,
-            entry.id,
-            version,
-            channel,
-            conversation,
-            places[entry.advisor],
-            group,
-            to_conversation,
-            origin,
-            rest_us,
-            entry.sequence,
-        )
-    if entry.advisor is None:
-        return (step_ms, code, entry.id, version, channel, conversation)
-    return (step_ms, code, entry.id, version, channel, conversation, places[entry.advisor])
-
-
-def _words_of(entry: Entry) -> tuple[str | None, ...]:
-    return (
-        entry.channel,
-        entry.conversation,
-        entry.advisor,
-        entry.group,
-        entry.to_conversation,
-        entry.origin,
-    )
 
 
 def _places_of(words: list[str]) -> dict[str | None, int]:

@@ -29,6 +29,10 @@ _LATEST_MS = (date(9999, 1, 1).toordinal() - EPOCH_DAY) * DAY_MS
 # UTC days whose offset a calendar remembers. Live events touch a few, a replay of a year's history 366.
 _REMEMBERED_DAYS = 512
 
+# Days whose hours are remembered, of all zones together: every report asks for each of its days, and reports of all
+# accounts for the same ones.
+_REMEMBERED_HOURS = 8192
+
 
 def load_zone(name: str) -> ZoneInfo:
     """The zone of an IANA name. Raises `ValueError` when there is none of that name."""
@@ -102,24 +106,7 @@ class LocalCalendar:
         counts as the hour: an event can fall into it. When Lord Howe goes back from 02:00 to 01:30, hour 1 occurs
         twice, for the readings from 01:30 on do; when it goes forward from 02:00 to 02:30, hour 2 still occurs once.
         """
-        midnight = midnight_wall_ms(day_number)
-        start_ms = first_instant_ms(self._zone, midnight)
-        end_ms = last_instant_ms(self._zone, midnight + DAY_MS)
-        runs = self._wall_runs(start_ms, end_ms)
-        if runs == [(midnight, midnight + DAY_MS)]:
-            return [1] * 24
-        return [_most_shown(runs, midnight + hour * HOUR_MS) for hour in range(24)]
-
-    def _wall_runs(self, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
-        """The wall readings shown from one instant to another, a run for each stretch without a change of offset."""
-        runs = []
-        while start_ms < end_ms:
-            offset = offset_ms(self._zone, start_ms)
-            steady = offset == offset_ms(self._zone, end_ms - 1)
-            until_ms = end_ms if steady else _change_ms(self._zone, start_ms, end_ms - 1)
-            runs.append((start_ms + offset, until_ms + offset))
-            start_ms = until_ms
-        return runs
+        return list(_hours_of_day(self._zone, day_number))
 
     def _find_offset_of_utc_day(self, utc_day: int) -> int | None:
         """The offset that holds all through a UTC day (counted from 1970), `None` if it changes meanwhile.
@@ -128,6 +115,29 @@ class LocalCalendar:
         """
         offset = offset_ms(self._zone, utc_day * DAY_MS)
         return offset if offset == offset_ms(self._zone, (utc_day + 1) * DAY_MS - 1) else None
+
+
+@lru_cache(maxsize=_REMEMBERED_HOURS)
+def _hours_of_day(zone: ZoneInfo, day_number: int) -> tuple[int, ...]:
+    midnight = midnight_wall_ms(day_number)
+    start_ms = first_instant_ms(zone, midnight)
+    end_ms = last_instant_ms(zone, midnight + DAY_MS)
+    runs = _wall_runs(zone, start_ms, end_ms)
+    if runs == [(midnight, midnight + DAY_MS)]:
+        return (1,) * 24
+    return tuple(_most_shown(runs, midnight + hour * HOUR_MS) for hour in range(24))
+
+
+def _wall_runs(zone: ZoneInfo, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    """The wall readings shown from one instant to another, a run for each stretch without a change of offset."""
+    runs = []
+    while start_ms < end_ms:
+        offset = offset_ms(zone, start_ms)
+        steady = offset == offset_ms(zone, end_ms - 1)
+        until_ms = end_ms if steady else _change_ms(zone, start_ms, end_ms - 1)
+        runs.append((start_ms + offset, until_ms + offset))
+        start_ms = until_ms
+    return runs
 
 
 def _most_shown(runs: list[tuple[int, int]], hour_wall_ms: int) -> int:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from operator import add
 from typing import Any
 
 import msgspec
 
 from aggregates import counters, sketch
-from aggregates.counters import Vector, business_bins, elapsed_bins, unpacked
+from aggregates.counters import Vector, business_bins, elapsed_bins
 from aggregates.cube import (
     ADVISOR,
     VALUES_KEY,
@@ -69,36 +70,28 @@ def metrics(
     tables: Mapping[str, list[Filters]] | None = None,
 ) -> Metrics:
     """The metrics object. `cubes` holds the cube, or just its needed fields, of each day of the period that has one."""
+    document = _added(period, cubes, filters).document(calendar)
+    for name, rows in (tables or {}).items():
+        document[f"by_{name}"] = [_table_row(name, period, cubes, row) for row in rows]
+    return document
+
+
+def _table_row(name: str, period: Period, cubes: Mapping[int, Cube], filters: Filters) -> Metrics:
+    values = filters.advisor if name == "advisor" else filters.group
+    assert values is not None
+    total = _added(period, cubes, filters)
+    row = {name: values[0], **total.row()}
+    if name == "group":
+        row["waiting"] = total.waiting_box()
+    return row
+
+
+def _added(period: Period, cubes: Mapping[int, Cube], filters: Filters) -> "_Total":
     total = _Total(period, filters)
     for day in period.days:
         if day in cubes:
             total.add(day, cubes[day])
-    document = total.document(calendar)
-    for name, rows in (tables or {}).items():
-        document[f"by_{name}"] = [_table_row(name, period, cubes, row, calendar) for row in rows]
-    return document
-
-
-def _table_row(
-    name: str, period: Period, cubes: Mapping[int, Cube], filters: Filters, calendar: LocalCalendar
-) -> Metrics:
-    values = filters.advisor if name == "advisor" else filters.group
-    assert values is not None
-    whole = metrics(period, cubes, filters, calendar)
-    row: Metrics = {name: values[0]}
-    for box in (
-        "first_response",
-        "response",
-        "interactions",
-        "new_contacts",
-        "new_conversations",
-        "closed_conversations",
-    ):
-        if whole[box] is not None:
-            row[box] = {key: value for key, value in whole[box].items() if key not in ("by_day", "distribution")}
-    if name == "group":
-        row["waiting"] = whole["waiting"]
-    return row
+    return total
 
 
 class _Total:
@@ -107,6 +100,9 @@ class _Total:
     def __init__(self, period: Period, filters: Filters) -> None:
         self._period = period
         self._filters = filters
+        # Equal for all days, of which a year has many.
+        self._slice_keys = query_keys(filters)
+        self._sets_key = sets_key(filters.mask)
         self._first_response: Vector = {}
         self._response: Vector = {}
         self._uncounted = 0
@@ -121,10 +117,10 @@ class _Total:
         self._oldest_ms: int | None = None
 
     def add(self, day: int, cube: Cube) -> None:
-        for key in query_keys(self._filters):
+        for key in self._slice_keys:
             if key in cube:
                 self._add_slice(day, decode_slice(cube[key]))
-        sets = cube.get(sets_key(self._filters.mask))
+        sets = cube.get(self._sets_key)
         if sets is not None:
             self._add_sets(day, decode_sets(sets))
 
@@ -149,30 +145,35 @@ class _Total:
             self._oldest_ms = part.oldest_ms if self._oldest_ms is None else min(self._oldest_ms, part.oldest_ms)
 
     def _add_sets(self, day: int, sets: Sets) -> None:
-        filters = self._filters
+        # Plain loops: for a year of a large account this is asked millions of times.
+        origins, groups, channels, advisors = self._filters.dimensions
         contacts = advisor_contacts = 0
         for origin, touches, n in sets.interactions:
-            if filters.origin is not None and origin not in filters.origin:
+            if origins is not None and origin not in origins:
                 continue
-            advisors = sum(
-                matches(filters.advisor, advisor)
-                and any(matches(filters.channel, channel) and matches(filters.group, group) for channel, group in pairs)
-                for advisor, pairs in touches
-            )
-            contacts += n * bool(advisors)
-            advisor_contacts += n * advisors
+            reached_by = 0
+            for advisor, pairs in touches:
+                if advisors is None or advisor in advisors:
+                    for channel, group in pairs:
+                        if (channels is None or channel in channels) and (groups is None or group in groups):
+                            reached_by += 1
+                            break
+            if reached_by:
+                contacts += n
+                advisor_contacts += n * reached_by
         self._interactions[day] = (contacts, advisor_contacts)
         start = self._period.days.start
         for origin, activity, n in sets.active:
-            if filters.origin is not None and origin not in filters.origin:
+            if origins is not None and origin not in origins:
                 continue
             # A contact counts on its first matching day of the period.
             active_today = active_before = False
             for channel, group, active, before in activity:
-                if matches(filters.channel, channel) and matches(filters.group, group):
+                if (channels is None or channel in channels) and (groups is None or group in groups):
                     active_today = active_today or active
                     active_before = active_before or (before is not None and before >= start)
-            self._active += n * (active_today and not active_before)
+            if active_today and not active_before:
+                self._active += n
 
     def document(self, calendar: LocalCalendar) -> Metrics:
         by_advisor = bool(self._filters.mask & ADVISOR)
@@ -186,31 +187,49 @@ class _Total:
             "origins": None if by_advisor else self._origin_rows(),
             "heatmap": None if by_advisor else self._heatmap(),
             "heatmap_occurrences": self._occurrences(calendar),
-            "waiting": None if by_advisor else self._waiting_box(),
+            "waiting": self.waiting_box(),
             "uncounted_advisor_messages": self._uncounted,
         }
+
+    def row(self) -> Metrics:
+        """The boxes of a table's row: those of `document`, without days and distributions."""
+        row: Metrics = {
+            "first_response": _durations(self._first_response, whole=False),
+            "response": _durations(self._response, whole=False),
+            "interactions": self._interactions_box(whole=False),
+        }
+        by_advisor = bool(self._filters.mask & ADVISOR)
+        if not by_advisor:
+            row["new_contacts"] = self._contacts_box(whole=False)
+            row["new_conversations"] = self._conversations_box(whole=False)
+        row["closed_conversations"] = self._closed_box(whole=False)
+        return row
 
     def _by_day(self, values: Mapping[int, Any], empty: Any) -> dict[str, Any]:
         return {date.fromordinal(day).isoformat(): values.get(day, empty) for day in self._period.days}
 
-    def _interactions_box(self) -> Metrics:
-        days = {day: {"contacts": c, "advisor_contacts": a} for day, (c, a) in self._interactions.items()}
-        return {
-            "contacts": sum(day["contacts"] for day in days.values()),
-            "advisor_contacts": sum(day["advisor_contacts"] for day in days.values()),
-            "by_day": self._by_day(days, {"contacts": 0, "advisor_contacts": 0}),
+    def _interactions_box(self, *, whole: bool = True) -> Metrics:
+        box: Metrics = {
+            "contacts": sum(contacts for contacts, _ in self._interactions.values()),
+            "advisor_contacts": sum(advisor_contacts for _, advisor_contacts in self._interactions.values()),
         }
+        if whole:
+            days = {day: {"contacts": c, "advisor_contacts": a} for day, (c, a) in self._interactions.items()}
+            box["by_day"] = self._by_day(days, {"contacts": 0, "advisor_contacts": 0})
+        return box
 
-    def _contacts_box(self) -> Metrics:
+    def _contacts_box(self, *, whole: bool = True) -> Metrics:
         by_day = {day: sum(statuses) for day, statuses in self._contacts.items()}
-        return {
+        box: Metrics = {
             "total": sum(by_day.values()),
             "deleted": sum(deleted for _, deleted, _ in self._contacts.values()),
             "merged": sum(merged for _, _, merged in self._contacts.values()),
-            "by_day": self._by_day(by_day, 0),
         }
+        if whole:
+            box["by_day"] = self._by_day(by_day, 0)
+        return box
 
-    def _conversations_box(self) -> Metrics:
+    def _conversations_box(self, *, whole: bool = True) -> Metrics:
         by_channel: dict[str, int] = {}
         by_opener: dict[str, int] = {}
         by_day: dict[int, int] = {}
@@ -219,24 +238,23 @@ class _Total:
                 by_channel[channel] = by_channel.get(channel, 0) + n
                 by_opener[opener] = by_opener.get(opener, 0) + n
                 by_day[day] = by_day.get(day, 0) + n
-        return {
+        box: Metrics = {
             "total": sum(by_day.values()),
             "active_contacts": self._active,
             "by_channel": dict(sorted(by_channel.items())),
             "by_opener": dict(sorted(by_opener.items())),
-            "by_day": self._by_day(by_day, 0),
         }
+        if whole:
+            box["by_day"] = self._by_day(by_day, 0)
+        return box
 
-    def _closed_box(self) -> Metrics:
+    def _closed_box(self, *, whole: bool = True) -> Metrics:
         closed = sum(closed for closed, _ in self._closed.values())
         transferred = sum(transferred for _, transferred in self._closed.values())
-        by_day = {day: sum(kinds) for day, kinds in self._closed.items()}
-        return {
-            "total": closed + transferred,
-            "closed": closed,
-            "transferred": transferred,
-            "by_day": self._by_day(by_day, 0),
-        }
+        box: Metrics = {"total": closed + transferred, "closed": closed, "transferred": transferred}
+        if whole:
+            box["by_day"] = self._by_day({day: sum(kinds) for day, kinds in self._closed.items()}, 0)
+        return box
 
     def _origin_rows(self) -> list[Metrics]:
         rows = sorted(self._origins.items(), key=lambda item: (-item[1][0], item[0] is None, item[0] or ""))
@@ -254,12 +272,14 @@ class _Total:
     def _occurrences(self, calendar: LocalCalendar) -> dict[str, list[int]]:
         cells: dict[str, list[int]] = {weekday: [0] * 24 for weekday in WEEKDAYS}
         for day in self._period.days:
-            hours = cells[_weekday(day)]
-            for hour, times in enumerate(calendar.hours_of_day(day)):
-                hours[hour] += times
+            weekday = _weekday(day)
+            cells[weekday] = [*map(add, cells[weekday], calendar.hours_of_day(day))]
         return cells
 
-    def _waiting_box(self) -> Metrics:
+    def waiting_box(self) -> Metrics | None:
+        """Who is still waiting; a contact that waits has no advisor to filter by."""
+        if self._filters.mask & ADVISOR:
+            return None
         return {"contacts": self._waiting, "snoozed": self._snoozed, "oldest": instant_text(self._oldest_ms)}
 
 
@@ -275,11 +295,13 @@ def _weekday(day: int) -> str:
 
 
 def _add(total: Vector, part: list[int]) -> None:
-    for slot, n in unpacked(part).items():
-        total[slot] = total.get(slot, 0) + n
+    get, slot = total.get, 0
+    for step, n in zip(part[::2], part[1::2], strict=True):  # as `unpacked` reads it, without a vector in between
+        slot += step
+        total[slot] = get(slot, 0) + n
 
 
-def _durations(vector: Vector) -> Metrics:
+def _durations(vector: Vector, *, whole: bool = True) -> Metrics:
     targeted = vector.get(counters.TARGETED, 0)
     document: Metrics = {"count": vector.get(counters.COUNT, 0)}
     within: Metrics = {}
@@ -291,11 +313,14 @@ def _durations(vector: Vector) -> Metrics:
     for clock, bins, within_slot in clocks:
         document[clock] = {"median": _seconds(bins, 0.5), "p90": _seconds(bins, 0.9)}
         within[clock] = vector.get(within_slot, 0) / targeted if targeted else None
+        if not whole:
+            continue
         edges: list[float | None] = [edge / 1000 for edge in sketch.DISTRIBUTION_EDGES_MS]
         counts = sketch.distribution(bins)
         spread[clock] = [{"up_to": edge, "count": n} for edge, n in zip([*edges, None], counts, strict=True)]
     document["within_target"] = within
-    document["distribution"] = spread
+    if whole:
+        document["distribution"] = spread
     document["without_schedule"] = vector.get(counters.WITHOUT_SCHEDULE, 0)
     return document
 
