@@ -83,7 +83,8 @@ async def keys_of(redis: Any, name: str) -> AsyncIterator[bytes]:
 async def _unlink(redis: Any, keys: Iterable[bytes]) -> int:
     async with redis.pipeline(transaction=False) as pipe:
         for key in keys:
-            pipe.unlink(key)  # one each: on a Cluster they are of many slots
+            # One each: on a Cluster they are of many slots. And not `unlink`, which its pipelines never send.
+            pipe.execute_command("UNLINK", key)
         return sum(await pipe.execute())
 
 

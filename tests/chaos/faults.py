@@ -4,6 +4,7 @@ A fault returns whether the guard that it is aimed at was seen to act; `None` wh
 """
 
 import asyncio
+import functools
 import signal
 from collections.abc import Awaitable, Callable
 from random import Random
@@ -11,6 +12,7 @@ from random import Random
 from redis.asyncio import Redis as RedisClient
 
 from streams.local.ports import LOOPBACK
+from tests.chaos.disk import append_only_file, fill_disk, free_disk, torn
 from tests.chaos.proxy import Moment, Proxy, Trap
 from tests.chaos.stage import REDIS_TIMEOUT_SECONDS, SESSION_SECONDS, Stage, Worker
 
@@ -20,6 +22,9 @@ PAST_SESSION_SECONDS = SESSION_SECONDS + 2.5
 
 CLAIMS = "claiming again"
 """What a worker writes when it drops a session."""
+
+DISK_FULL = "MISCONF"
+"""How Redis begins the answer to whoever wants to write what it cannot put on its disk."""
 
 COPY = """
 local copied = {}
@@ -119,6 +124,15 @@ async def redis_killed(stage: Stage, dice: Random) -> bool:
     before = stage.told(CLAIMS)
     await asyncio.to_thread(stage.primary.kill)
     await asyncio.sleep(dice.uniform(0, 5))
+    await asyncio.to_thread(stage.primary.start)
+    return await _claiming(stage, before)
+
+
+async def redis_torn(stage: Stage, dice: Random) -> bool:
+    """Killed, and back from a file that ends in the middle of a command."""
+    before = stage.told(CLAIMS)
+    await asyncio.to_thread(stage.primary.kill)
+    torn(append_only_file(stage.primary), dice.randrange(1, 20_000))
     await asyncio.to_thread(stage.primary.start)
     return await _claiming(stage, before)
 
@@ -225,6 +239,15 @@ async def redis_full(stage: Stage, dice: Random) -> bool:
     return await _refusing(stage, dice, "maxmemory", "1mb", "0")
 
 
+async def disk_full(stage: Stage, dice: Random) -> bool:
+    """The disk has no room for Redis' append-only file, perhaps in the middle of a command."""
+    before = stage.told(DISK_FULL)
+    fill_disk(stage.primary, dice.randrange(20_000))
+    await asyncio.sleep(dice.uniform(3, 6))
+    free_disk(stage.primary)
+    return stage.told(DISK_FULL) > before
+
+
 async def redis_without_replicas(stage: Stage, dice: Random) -> bool:
     """It takes no writes while a replica that it must have is away."""
     return await _refusing(stage, dice, "min-replicas-to-write", "2", "0")
@@ -307,13 +330,24 @@ async def _caught(stage: Stage, dice: Random, moment: Moment) -> tuple[Worker, T
     return caught[0] if caught else None
 
 
+def _by_turns(fault: Fault) -> Fault:
+    """Faults that kill, freeze or set the Redis server: of two at once the second waits, or could not strike at all."""
+
+    @functools.wraps(fault)
+    async def strike(stage: Stage, dice: Random) -> bool | None:
+        async with stage.redis_turn:
+            return await fault(stage, dice)
+
+    return strike
+
+
 FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
         *(worker_killed, all_workers_killed, scaled_up, scaled_down, rolling_restart, worker_frozen),
-        *(commit_of_a_zombie, commit_cut, commit_late),
-        *(redis_killed, redis_restored, redis_rolled_back, replica_promoted),
-        *(redis_slow, redis_frozen, redis_full, redis_without_replicas),
+        *(commit_of_a_zombie, commit_cut, commit_late, redis_slow),
+        *map(_by_turns, (redis_killed, redis_torn, redis_restored, redis_rolled_back, replica_promoted)),
+        *map(_by_turns, (redis_frozen, redis_full, disk_full, redis_without_replicas)),
         *(broker_killed, broker_frozen, broker_cut_off, broker_away_in_a_backlog),
     )
 }

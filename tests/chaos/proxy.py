@@ -22,6 +22,8 @@ class Moment(enum.Enum):
     """Redis gets the first half of its bytes, and the connection is cut."""
     AFTER = "after"
     """Redis runs it, and the connection is cut in place of the answer."""
+    SWALLOWED = "swallowed"
+    """Redis runs it, and no answer ever comes; the connection stays open."""
     HELD = "held"
     """It arrives whole, but not before it is released: the commit of a worker that everybody takes for dead."""
 
@@ -43,7 +45,11 @@ class Proxy:
         self.port = port
         self.delay_seconds = 0.0
         """Added to every piece of data in both directions."""
+        self.slow: tuple[bytes, float] | None = None
+        """A word, and the seconds by which requests that have it are held up."""
         self.trap: Trap | None = None
+        self.commits = 0
+        """Commits that were sent."""
         self.refusals = 0
         """Commits that Redis refused."""
         self._flowing = asyncio.Event()
@@ -141,11 +147,16 @@ class _Link:
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
         self._cut_at_answer = False
+        self._silent = False
 
     async def to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what the client says, up to a cut."""
         while data := await reader.read(CHUNK_BYTES):
             await self._proxy.passed()
+            slow = self._proxy.slow
+            if slow is not None and slow[0] in data:
+                await asyncio.sleep(slow[1])
+            self._proxy.commits += COMMIT in data
             trap = self._proxy.trap
             if trap is not None and COMMIT in data:
                 self._proxy.trap = None
@@ -159,6 +170,8 @@ class _Link:
                         return
                     case Moment.AFTER:
                         self._cut_at_answer = True
+                    case Moment.SWALLOWED:
+                        self._silent = True
                     case Moment.HELD:
                         await trap.released.wait()
             writer.write(data)
@@ -169,6 +182,8 @@ class _Link:
         while data := await reader.read(CHUNK_BYTES):
             if self._cut_at_answer:
                 return
+            if self._silent:
+                continue
             self._proxy.refusals += data.count(REFUSAL)
             await self._proxy.passed()
             writer.write(data)

@@ -7,7 +7,6 @@ proxies, so that a fault between the program and its servers never disturbs the 
 import asyncio
 import contextlib
 import os
-import random
 import shutil
 import sys
 import time
@@ -25,9 +24,8 @@ from aiokafka.errors import KafkaError
 from streams.config import Config, Secret
 from streams.kafka import TopicPartition
 from streams.keys import NamespaceKeys
-from streams.local.errors import LocalStackError
 from streams.local.kafka import Kafka
-from streams.local.ports import LOOPBACK, require_free
+from streams.local.ports import LOOPBACK, free_port
 from streams.local.process import Process
 from streams.local.redis import Redis
 from streams.log_ends import LogEnds
@@ -44,22 +42,6 @@ REDIS_TIMEOUT_SECONDS = 3.0
 PATIENCE_SECONDS = 90.0
 """How long everything may take to be applied once the servers are back."""
 POLL_SECONDS = 0.1
-
-
-def lasting_ports(count: int) -> list[int]:
-    """Ports that stay free while their server is down.
-
-    They are below those that a system gives to outgoing connections. Among these, a client that tries to reach a server
-    which is down may be given that server's own port, is then connected to itself, and keeps the server from starting.
-    """
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 200):
-        with contextlib.suppress(LocalStackError):
-            require_free(port, "the campaign", "")
-            found.append(port)
-        if len(found) == count:
-            break
-    return found
 
 
 class Stall(RuntimeError):
@@ -83,7 +65,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        port, controller_port, proxied, self._kafka_door_port, redis_a, redis_b = lasting_ports(6)
+        port, controller_port, proxied, self._kafka_door_port, redis_a, redis_b = (free_port() for _ in range(6))
         self.kafka_door = Proxy(proxied, self._kafka_door_port)
         names = {"PLAINTEXT": "PLAINTEXT", "PROXIED": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
         self.kafka = Kafka(
@@ -109,6 +91,7 @@ class Stage:
         self._started = 0
         self._copies: list[Path] = []
         self.keys = NamespaceKeys(NAMESPACE)
+        self.redis_turn = asyncio.Lock()
 
     # --- life --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A backlog is read in event time, whatever the broker does meanwhile: nothing in it becomes too late."""
+"""Backlogs: read in event time, whatever the broker does meanwhile, and never more of it in memory than is needed."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -8,8 +8,10 @@ from random import Random
 import orjson
 
 from streams.local.kafka import Kafka
-from tests.integration.conftest import RedisAddress
-from tests.integration.workers import Site, folded
+from streams.local.redis import Redis
+from tests.chaos.flood import busy_share, flood, highest_memory
+from tests.conftest import KafkaAddress, RedisAddress
+from tests.integration.workers import Site, folded, golden
 
 DAYS = 40
 MESSAGES = 150
@@ -66,4 +68,34 @@ async def test_a_broker_that_stalls_in_a_backlog_makes_nothing_too_late(
             assert await site.stop(worker) == [0]
         finally:
             broker.resume()
+            await site.close()
+
+
+WAITING = 1_000_000
+MOST_GROWTH_KILOBYTES = 70_000
+"""About twice what 4 shards with 2 batches of 1,000 records and the fetched bytes of some more take."""
+
+
+async def test_a_worker_without_redis_holds_no_more_of_a_backlog_than_its_limits_say(
+    kafka: KafkaAddress, namespace: str, tmp_path: Path
+) -> None:
+    accounts, _ = golden()
+    with Redis(tmp_path / "redis") as server:
+        site = Site(kafka.bootstrap, server.url, namespace, tmp_path)
+        try:
+            await site.create_topics()
+            await site.send(accounts, [])
+            worker = site.start_worker(REDIS_TIMEOUT_SECONDS="2", BATCH_EVENTS="1000")
+            await site.wait_for_settings("acc0")
+            async with highest_memory(worker.pid) as memory:
+                flooding = asyncio.ensure_future(flood(site, WAITING, range(site.partitions)))
+                await site.wait_for(lambda applied: applied > 0)
+                server.pause()  # in the middle of it, with records fetched and batches under way
+                await flooding
+                assert await busy_share(worker.pid, 6) < 0.5
+                server.resume()
+            assert memory.growth < MOST_GROWTH_KILOBYTES, f"{memory.growth} kB for {WAITING} records that wait"
+            await site.wait_for(lambda applied: applied > 50_000)
+            worker.kill()
+        finally:
             await site.close()

@@ -3,16 +3,19 @@
 Each guard of the protocol has a test that takes it out and sees the numbers go wrong.
 """
 
+import dataclasses
 import random
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from streams.batch import Batch
 from streams.ledger import RedisLedger
 from streams.session import Session
 from tests.chaos.fake_redis import FakeRedis
-from tests.chaos.world import Disturbances, World, advance, run, stepwise, work
+from tests.chaos.world import Disturbances, World, advance, as_it_is, run, stepwise, work
 
 SEEDS = range(150)
 EFFECTIVE = (("whatsapp", "call"), ("instagram", "email", "messenger"), ())
@@ -174,6 +177,45 @@ def test_when_caches_outlive_their_session_it_goes_wrong(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Session, "__init__", remembering)
     assert goes_wrong()
+
+
+class Vanishing:
+    """Some batches vanish, as with an agent that raises and tells nobody; `altered` is done to the others."""
+
+    def __init__(self, altered: Callable[[Batch], Batch] = as_it_is) -> None:
+        self.altered = altered
+        self.batches = 0
+        self.vanished = 0
+
+    def __call__(self, batch: Batch) -> Batch | None:
+        self.batches += 1
+        # Not the last one, after which there is none that could notice.
+        if self.batches % 3 == 0 and self.vanished < 4:
+            self.vanished += 1
+            return None
+        return self.altered(batch)
+
+
+def without_start(batch: Batch) -> Batch:
+    """A batch that fits wherever the session stands: nothing compares where it begins."""
+    return dataclasses.replace(batch, start=batch.session.positions)
+
+
+def test_a_batch_that_vanished_is_noticed_by_the_next_one() -> None:
+    world = World(contacts=3)
+    vanishing = Vanishing()
+    run(work(world, passing=vanishing))
+    assert world.is_right()
+    assert world.lost == vanishing.vanished == 4
+
+
+def test_without_the_start_of_a_batch_its_records_would_be_lost() -> None:
+    world = World(contacts=3)
+    vanishing = Vanishing(without_start)
+    run(work(world, passing=vanishing))
+    assert (world.lost, vanishing.vanished) == (0, 4)
+    assert not world.is_right()
+    assert world.counters() != world.expected()
 
 
 def test_steps_are_where_commands_are() -> None:

@@ -1,23 +1,29 @@
 """Operations that usually lose data: each works, or refuses with a message that says what to do."""
 
 import asyncio
+import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
+from aggregates.report import instant_text
 from schemas.events import decode_event
 from streams.config import Secret
 from streams.kafka import TopicPartition
 from streams.local.process import Process
 from streams.local.redis import Redis, redis_command
+from streams.log_begins import complete_from
 from streams.log_ends import LogEnds
+from streams.published import PublicKeys
 from streams.snapshotter import Snapshotter
-from tests.integration.conftest import KafkaAddress, RedisAddress
+from tests.conftest import KafkaAddress, RedisAddress
+from tests.integration.commands import answered, run_command
 from tests.integration.workers import Site, folded, golden
 
 
@@ -185,12 +191,10 @@ async def test_records_dropped_before_they_were_read_leave_a_mark_in_every_repor
     await site.wait_for(lambda applied: applied == 200)
     assert await site.stop(worker) == [0]
     await site.send([], events[200:])
-    client = await admin(site)
     position = int(await site.client.hget(site.keys.shard(1).ledger, "conversations"))
     dropped = position + 3
-    partition = TopicPartition(topics.conversations, 1)
-    await client.delete_records({partition: RecordsToDelete(before_offset=dropped)})
-    await client.close()
+    await site.trim(topics.conversations, 1, dropped)
+    since_ms = await site.sent_ms(topics.conversations, 1, dropped)
     assert await site.ended(site.start_worker()) == 1
     assert f"{topics.conversations} partition 1 offsets {position} to {dropped - 1}" in site.told()
     assert await site.applied() == 200
@@ -206,7 +210,61 @@ async def test_records_dropped_before_they_were_read_leave_a_mark_in_every_repor
     await ends_reader.close()
     assert len(published) == 3
     assert not any(done.manifest.complete for done in published)
+    assert {done.manifest.complete_from_ms for done in published} == {since_ms}
     assert await site.stop(worker) == [0]
+
+
+async def test_a_first_install_on_a_log_that_lost_its_beginning_says_from_when_it_is_complete(site: Site) -> None:
+    accounts, events = golden()
+    conversations = site.config.topics.conversations
+    await site.create_topics()
+    await site.send(accounts, events)
+    await site.trim(conversations, 1, 5)
+    since = instant_text(await site.sent_ms(conversations, 1, 5))
+    worker = site.start_worker()
+    await site.wait_for(lambda applied: applied == len(events))
+    assert await site.counters() == folded(accounts, _without_the_first(events, 5))
+    assert f"reports have everything that was sent from {since} on" in site.told()
+    await answered(site, "snapshot")
+    document = json.loads(await site.client.get(PublicKeys(site.config.namespace, "acc0").report))
+    assert (document["complete"], document["complete_from"]) == (False, since)
+    assert document["incomplete_reasons"] == [
+        (
+            f"shard 1 lacks records that Kafka lost before they were read: {conversations} partition 1 offsets 0 to 4; "
+            f"everything sent from {since} on is there"
+        )
+    ]
+    reported = await answered(site, "report", "--account", "acc0", "--from", "2026-03-01", "--to", "2026-03-31")
+    assert f"is not complete; records were lost, none that was sent from {since} on" in reported.stderr
+    assert f"reports say complete: false, and complete_from: {since}" in (await run_command(site, "check")).stdout
+    assert await site.stop(worker) == [0]
+
+
+def _without_the_first(events: Sequence[bytes], count: int) -> list[bytes]:
+    """Events but for the first ones of the conversations topic's partition 1."""
+    kept = []
+    for line in events:
+        event = decode_event(line)
+        if count and event.topic == "conversations" and zlib.crc32(event.contact_id.encode()) % 4 == 1:
+            count -= 1
+        else:
+            kept.append(line)
+    return kept
+
+
+async def test_a_log_of_which_nothing_is_left_is_complete_from_now_on(site: Site) -> None:
+    topics = site.config.topics
+    await site.create_topics()
+    for _ in range(3):
+        await site.send_raw(topics.contacts, 0, b"ana", b"nonsense")
+        await site.send_raw(topics.contacts, 1, b"ana", b"nonsense")
+    await site.trim(topics.contacts, 0, 3)
+    await site.trim(topics.contacts, 1, 2)
+    emptied, trimmed = TopicPartition(topics.contacts, 0), TopicPartition(topics.contacts, 1)
+    before_ms = int(time.time() * 1000)
+    found = await complete_from(site.config, {emptied: 3, trimmed: 2})
+    assert before_ms <= found[emptied] <= int(time.time() * 1000)
+    assert found[trimmed] == await site.sent_ms(topics.contacts, 1, 2)
 
 
 def _later(line: bytes) -> bytes:
@@ -291,62 +349,3 @@ async def test_a_commit_that_fails_half_way_is_never_taken_for_one_that_did_not_
         assert "restore Redis from a copy, or rebuild" in site.told()
     finally:
         await site.client.acl_deluser(user)
-
-
-# --- back-pressure --------------------------------------------------------------------------------------------------
-
-
-async def test_a_worker_without_redis_holds_no_more_of_a_backlog_than_its_limits_say(
-    kafka: KafkaAddress, namespace: str, tmp_path: Path
-) -> None:
-    accounts, _ = golden()
-    with Redis(tmp_path / "redis") as server:
-        site = Site(kafka.bootstrap, server.url, namespace, tmp_path)
-        try:
-            await site.create_topics()
-            await site.send(accounts, [])
-            worker = site.start_worker(REDIS_TIMEOUT_SECONDS="2")
-            await site.wait_for_settings("acc0")
-            before = rss_kilobytes(worker.pid)
-            server.pause()
-            await _fill(site, 200_000)
-            at_once = cpu_seconds(worker.pid)
-            began = time.monotonic()
-            highest = 0
-            while time.monotonic() - began < 8:
-                highest = max(highest, rss_kilobytes(worker.pid))
-                await asyncio.sleep(0.2)
-            busy = (cpu_seconds(worker.pid) - at_once) / 8
-            server.resume()
-            assert highest - before < 100_000  # of more than 200 MB that wait
-            assert busy < 0.5
-            await site.wait_for(lambda applied: applied > 20_000, 60)
-            worker.kill()
-        finally:
-            await site.close()
-
-
-async def _fill(site: Site, count: int) -> None:
-    producer = AIOKafkaProducer(**site.config.kafka_options(), linger_ms=20, max_batch_size=1 << 18)
-    await producer.start()
-    template = (
-        '{"id": "%d", "type": "message.received", "account_id": "acc0", "contact_id": "c%d", '
-        '"occurred_at": "2026-03-03T10:00:00Z", "conversation_id": "v", "channel": "sms", "padding": "'
-        + "x" * 900
-        + '"}'
-    )
-    for number in range(count):
-        key = number % 1000
-        value = (template % (number, key)).encode()
-        await producer.send(site.config.topics.conversations, value, key=b"c%d" % key, partition=key % site.partitions)
-    await producer.stop()
-
-
-def rss_kilobytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100

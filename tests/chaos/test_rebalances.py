@@ -1,13 +1,15 @@
 """Rebalances at bad moments, and readiness while a server is away."""
 
 import asyncio
+import contextlib
 import re
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from streams.local.redis import Redis
-from tests.integration.conftest import KafkaAddress, RedisAddress
+from tests.chaos.sabotage import SHORT_POLL_MS
+from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.workers import Site, folded, golden
 
 SHARDS_LINE = re.compile(r"shards of this worker: ([\d, ]+|none)")
@@ -65,6 +67,48 @@ async def test_equal_partitions_of_both_topics_meet_in_one_worker_with_any_numbe
         assert await site.stop(*workers) == [0, 0, 0, 0]
     finally:
         await site.close()
+
+
+async def idle_standby(site: Site, fault: str | None) -> int:
+    """Two workers on one shard; after a while the one that has it is killed. What the other one has applied then."""
+    accounts, events = golden()
+    half = len(events) // 2
+    await site.create_topics()
+    workers = [site.start_worker(fault=fault), site.start_worker(fault=fault)]
+    async with asyncio.timeout(30):
+        while sorted(map(_shards, map(site.log_of, (0, 1))), key=len) != [set(), {0}] or not _joined(site, 2):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    await site.send(accounts, events[:half])
+    await site.wait_for(lambda applied: applied == half)
+    await asyncio.sleep(2 * SHORT_POLL_MS / 1000)
+    assert [worker.poll() for worker in workers] == [None, None]
+    workers[0 if _shards(site.log_of(0)) else 1].kill()
+    await site.send([], events[half:])
+    with contextlib.suppress(AssertionError):
+        await site.wait_for(len(events).__eq__, patience_seconds=8)  # the session time-out is 3 s
+    return await site.applied()
+
+
+async def test_an_idle_standby_takes_over_and_with_a_short_poll_interval_would_have_left_the_group(
+    kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path
+) -> None:
+    accounts, events = golden()
+    sites = []
+    for name in (namespace, f"{namespace}-short"):
+        (logs := tmp_path / name).mkdir()
+        sites.append(Site(kafka.bootstrap, redis_server.url, name, logs, partitions=1))
+    try:
+        applied = await asyncio.gather(idle_standby(sites[0], None), idle_standby(sites[1], "short_poll_interval"))
+        assert list(applied) == [len(events), len(events) // 2]
+        assert await sites[0].counters() == folded(accounts, events)
+    finally:
+        for site in sites:
+            await site.close()
+
+
+def _joined(site: Site, count: int) -> bool:
+    """Whether so many workers have heard what the group gives them."""
+    return all(SHARDS_LINE.search(site.log_of(number).read_text()) for number in range(count))
 
 
 def _shards(log: Path) -> set[int]:

@@ -16,8 +16,7 @@ from streams.config import Config
 from streams.dead_letters import TOO_LATE
 from streams.kafka import ConsumerRecord, TopicPartition
 from streams.reader import SnapshotReader
-from tests.laws.comparison import differences
-from tests.laws.test_report_laws import expected_uncounted, expected_waiting
+from tests.laws.comparison import differences, expected_uncounted, expected_waiting
 from tests.oracle.arrival import split
 from tests.oracle.facts import TYPES
 from tests.oracle.histories import random_filters

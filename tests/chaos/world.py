@@ -7,7 +7,7 @@ happens between two points at which a real worker would wait for a server.
 import random
 import secrets
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings, encode_settings
 from schemas.errors import InvalidEvent
 from schemas.events import decode_event
-from streams.batch import BatchProcessor
+from streams.batch import Batch, BatchProcessor
 from streams.claims import Claims
 from streams.config import Config
 from streams.dead_letters import DeadLetter, DeadLetterLimit
@@ -200,7 +200,16 @@ async def stepwise(command: str, moment: str) -> None:  # noqa: ARG001
     await step()
 
 
-async def work(world: World, hook: Any = stepwise) -> None:
+Passing = Callable[[Batch], Batch | None]
+"""What becomes of a batch on its way to the agent: nothing, when the agent that took it raised and told nobody."""
+
+
+def as_it_is(batch: Batch) -> Batch:
+    """Nothing happens to it."""
+    return batch
+
+
+async def work(world: World, hook: Any = stepwise, passing: Passing = as_it_is) -> None:
     """A worker with the shard to itself or not, until it has applied the whole log."""
     client: Any = world.redis.sharing(hook)
     log: Any = world
@@ -211,14 +220,14 @@ async def work(world: World, hook: Any = stepwise) -> None:
     feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes)
     while True:
         try:
-            if await _session(world, feed, claims, processor):
+            if await _session(world, feed, claims, processor, passing):
                 return
         except (SessionLost, Unavailable) as error:
             world.lost += isinstance(error, SessionLost)
             feed.drop()
 
 
-async def _session(world: World, feed: ShardFeed, claims: Claims, processor: BatchProcessor) -> bool:
+async def _session(world: World, feed: ShardFeed, claims: Claims, processor: BatchProcessor, passing: Passing) -> bool:
     await claims.claim(feed)
     session = feed.session
     assert session is not None
@@ -231,8 +240,10 @@ async def _session(world: World, feed: ShardFeed, claims: Claims, processor: Bat
         if batch is None:
             await session.verify()
             return True
+        passed = passing(batch)
         try:
-            await processor.apply(batch)
+            if passed is not None:
+                await processor.apply(passed)
         finally:
             session.rest()
 
@@ -262,4 +273,4 @@ def _is_bad(value: bytes | None) -> bool:
     return False
 
 
-__all__ = ["Disturbances", "World", "advance", "no_hook", "run", "step", "stepwise", "work"]
+__all__ = ["Disturbances", "World", "advance", "as_it_is", "no_hook", "run", "step", "stepwise", "work"]
