@@ -1,7 +1,15 @@
-"""`python -m bench`: run the comparison. `python -m bench charts RESULTS.json FOLDER`: write its table and charts."""
+"""`python -m bench`: run the comparison. `python -m bench charts RESULTS.json FOLDER`: write its table and charts.
+
+`python -m bench soak`, `flat`, `latency`, `snapshots`, `scale`, `startup`: the other measurements, a module each.
+"""
 
 import sys
+from importlib import import_module
 
-from bench.run import main
+SCENARIOS = ("soak", "flat", "latency", "snapshots", "scale", "startup")
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in SCENARIOS:
+        sys.exit(import_module(f"bench.{name}").main(sys.argv[2:]))
+    sys.exit(import_module("bench.run").main(sys.argv[1:]))

@@ -8,13 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 from redis import Redis
 
 from bench.errors import LaneFailed
+from bench.proc import Usage
 from bench.task import Measured, Task
 from bench.traffic import Traffic
 from streams.keys import CONTACTS, CONVERSATIONS, TOKEN, ShardKeys
@@ -24,27 +24,6 @@ from streams.local.process import Process
 TIMEOUT_SECONDS = 120.0
 CLAIM_POLL_SECONDS = 0.005
 POLL_SECONDS = 0.02
-
-
-class Usage:
-    """What a process has used so far, as Linux tells it."""
-
-    def __init__(self, pid: int) -> None:
-        self._folder = Path(f"/proc/{pid}")
-        self._ticks = os.sysconf("SC_CLK_TCK")
-
-    def cpu_seconds(self) -> float:
-        """User and system time of all its threads."""
-        # The name, in parentheses, may hold spaces; utime and stime are the 14th and 15th fields.
-        fields = (self._folder / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / self._ticks
-
-    def peak_mib(self) -> float:
-        """The most memory it held."""
-        for line in (self._folder / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-        return 0.0
 
 
 def server_seconds(redis: Any) -> float:

@@ -6,7 +6,6 @@ InvalidRecord                 the record is dead-lettered with `reason`; the nex
 UnknownType                   an event type this version does not know: skipped and counted
 """
 
-
 EVENT_REASONS = ("malformed", "key-mismatch", "wrong-topic", "future", "oversize")
 """Why an event is refused."""
 

@@ -173,9 +173,13 @@ class SnapshotReader:
             # A cube always has its values; an empty answer is a deleted key.
             return None
         rows: dict[int, list[bytes]] = {}
+        known: dict[bytes | None, list[bytes]] = {}  # the rows follow from a day's values, which many days share
         for day, cube in cubes.items():
-            tables = table_filters(filters, [cube])
-            rows[day] = [key for table in tables.values() for row in table for key in needed_keys(row)]
+            values = cube.get(VALUES_KEY)
+            if values not in known:
+                tables = table_filters(filters, [cube])
+                known[values] = [key for table in tables.values() for row in table for key in needed_keys(row)]
+            rows[day] = known[values]
         more = await self._read(names, rows)
         for day, cube in more.items():
             if rows[day] and not cube:
