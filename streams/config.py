@@ -128,7 +128,7 @@ class Config:
     batch_bytes: int = _setting(4 << 20, "most bytes of records of a commit (a longer record goes alone)")
     cache_contacts: int = _setting(50_000, "contacts a worker remembers per shard")
     cache_fields: int = _setting(200_000, "counters a worker remembers per shard")
-    cache_accounts: int = _setting(2_000, "accounts whose settings a worker keeps compiled")
+    cache_accounts: int = _setting(10_000, "accounts whose settings a worker keeps compiled, at some 30 kB each")
     dead_letter_ratio: float = _setting(0.5, "share of bad records past which a worker stops; 1: never")
     dead_letter_window: int = _setting(5_000, "latest records of which that share is taken")
     dead_letter_run: int = _setting(1_000, "bad records in a row past which a worker stops; 0: never")
