@@ -121,6 +121,7 @@ def make_makes_the_environment(_: str) -> None:
 
 WHOLE_SUITE = Instead("it would run these very tests again", make_knows_it)
 MINUTES = Instead("it takes minutes; tests of its own run it in small", make_knows_it)
+MEASURES = Instead("it measures for minutes, and times are no matter of this suite", make_knows_it)
 INSTALLS = Instead("it installs packages; this suite runs in what it has installed", make_knows_it)
 NO_DOCKER = Instead("it needs a container engine", compose_has_it)
 NO_SYSTEMD = Instead("it needs systemd, and root", systemd_has_it)
@@ -226,6 +227,9 @@ HOW: dict[str, Run | Start | Instead] = {
     "make demo DEMO_SECONDS=120": MINUTES,
     "make bench": MINUTES,
     "make chaos SEED=7 SECONDS=600": MINUTES,
+    "make soak": MEASURES,
+    "make soak MINUTES=60 RATE=200": MEASURES,
+    **{f"make bench-{name}": MEASURES for name in ("flat", "latency", "snapshots", "scale", "startup")},
     "make test": WHOLE_SUITE,
     "make lint": Instead("it is a step of its own beside the tests", make_knows_it),
     "make install": INSTALLS,
