@@ -149,11 +149,7 @@ def first_keys() -> list[bytes]:
 
 
 def table_keys(cube: Cube) -> list[bytes]:
-    """The fields of a day's cube that the tables per advisor and per group read, given `first_keys` of it."""
-    return [
-        key
-        for rows in table_filters(Filters(), [cube]).values()
-        for row in rows
-        for key in needed_keys(row)
-        if key != VALUES_KEY
-    ]
+    """The fields of a day's cube that the tables read, given `first_keys` of it. Rows of a table share some."""
+    rows = [row for table in table_filters(Filters(), [cube]).values() for row in table]
+    keys = dict.fromkeys(key for row in rows for key in needed_keys(row))
+    return [key for key in keys if key != VALUES_KEY]

@@ -37,16 +37,18 @@ def needed_keys(filters: Filters) -> list[bytes]:
 
 
 def table_filters(filters: Filters, cubes: Iterable[Cube]) -> dict[str, list[Filters]]:
-    """The filters of each row of the tables per advisor and per group: one value each of those that occurred.
+    """The filters of each row of the tables per advisor, group and channel: one value each of those that occurred.
 
     A row's own `needed_keys` must then be in the cubes that `metrics` is given.
     """
     groups: set[str | None] = set()
+    channels: set[str | None] = set()
     advisors: set[str | None] = set()
     for cube in cubes:
         if VALUES_KEY in cube:
-            _, day_groups, _, day_advisors = decode_values(cube[VALUES_KEY])
+            _, day_groups, day_channels, day_advisors = decode_values(cube[VALUES_KEY])
             groups.update(day_groups)
+            channels.update(day_channels)
             advisors.update(day_advisors)
     return {
         "advisor": [
@@ -58,6 +60,11 @@ def table_filters(filters: Filters, cubes: Iterable[Cube]) -> dict[str, list[Fil
             msgspec.structs.replace(filters, group=(value,))
             for value in ordered_values(groups)
             if matches(filters.group, value)
+        ],
+        "channel": [
+            msgspec.structs.replace(filters, channel=(value,))
+            for value in ordered_values(channels)
+            if matches(filters.channel, value)
         ],
     }
 
@@ -77,11 +84,10 @@ def metrics(
 
 
 def _table_row(name: str, period: Period, cubes: Mapping[int, Cube], filters: Filters) -> Metrics:
-    values = filters.advisor if name == "advisor" else filters.group
-    assert values is not None
+    (value,) = getattr(filters, name)
     total = _added(period, cubes, filters)
-    row = {name: values[0], **total.row()}
-    if name == "group":
+    row = {name: value, **total.row()}
+    if name != "advisor":
         row["waiting"] = total.waiting_box()
     return row
 

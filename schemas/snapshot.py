@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from schemas.accounts import Weekday
-from schemas.events import Id, Name
+from schemas.events import Channel, Id, Name
 
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0, description="seconds")]
@@ -145,6 +145,19 @@ class GroupRow(Struct, kw_only=True):
     waiting: Waiting | None = None
 
 
+class ChannelRow(Struct, kw_only=True):
+    """A channel's share of the report: of each number by the channel that a filter means there."""
+
+    channel: Channel
+    first_response: Durations
+    response: Durations
+    interactions: Interactions
+    closed_conversations: ClosedConversations
+    new_contacts: NewContacts | None = None
+    new_conversations: NewConversations | None = None
+    waiting: Waiting | None = None
+
+
 class Metrics(Struct, kw_only=True):
     """Every number of a range of days. An advisor filter makes `null` what no advisor does."""
 
@@ -163,6 +176,7 @@ class Metrics(Struct, kw_only=True):
     ]
     by_advisor: list[AdvisorRow] | None = None
     by_group: list[GroupRow] | None = None
+    by_channel: list[ChannelRow] | None = None
 
 
 class PreviousPeriod(Struct, kw_only=True, rename={"from_": "from"}):

@@ -30,14 +30,11 @@ from streams.metrics_server import MetricsServer
 from streams.probes import add_probes
 from streams.sending import NotSent, Outgoing, Sender, event_record, settings_record
 from streams.web.access import TokensFileError
-from streams.web.access_log import keep_requests_out_of_the_log
+from streams.web.access_log import AccessLogger, keep_requests_out_of_the_log
 from streams.web.errors import ApiError, Handler, error_response, errors_as_json
 from streams.web.guards import add_security_headers, is_loopback
 
 logger = logging.getLogger(__name__)
-
-ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf'
-"""No header: a token is never logged."""
 
 CONTENT_TYPES = frozenset(
     {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines"}
@@ -121,7 +118,7 @@ def run(config: Config) -> int:
 
     logger.info("ingest: http://%s:%d", host, port)
     try:
-        web.run_app(make(), host=host, port=port, access_log_format=ACCESS_LOG_FORMAT, print=None)
+        web.run_app(make(), host=host, port=port, access_log_class=AccessLogger, print=None)
     except OSError as error:
         return _refuse(f"cannot listen on {host}:{port}: {error.strerror}. Set MEDIANA_INGEST_PORT to a free port.")
     return 0

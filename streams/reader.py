@@ -178,7 +178,10 @@ class SnapshotReader:
             values = cube.get(VALUES_KEY)
             if values not in known:
                 tables = table_filters(filters, [cube])
-                known[values] = [key for table in tables.values() for row in table for key in needed_keys(row)]
+                # Once each: the rows of a table share some.
+                known[values] = list(
+                    dict.fromkeys(key for table in tables.values() for row in table for key in needed_keys(row))
+                )
             rows[day] = known[values]
         more = await self._read(names, rows)
         for day, cube in more.items():

@@ -65,12 +65,9 @@ def _origins(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:
     return [[row[column] for column in _ORIGIN_COLUMNS] for row in metrics["origins"] or ()]
 
 
-def _conversations_by(what: str) -> Callable[[Mapping[str, Any], Names], Iterable[Row]]:
-    def rows(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:
-        box = metrics["new_conversations"]
-        return [] if box is None else [[name, count] for name, count in box[what].items()]
-
-    return rows
+def _openers(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:
+    box = metrics["new_conversations"]
+    return [] if box is None else [[name, count] for name, count in box["by_opener"].items()]
 
 
 def _heatmap(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:
@@ -113,9 +110,12 @@ def _advisors(metrics: Mapping[str, Any], names: Names) -> Iterable[Row]:
         yield [row["advisor"], names.get(row["advisor"]), *_team_row(row)]
 
 
+_WAITING_COLUMNS = ("waiting_contacts", "waiting_snoozed", "waiting_oldest")
+
+
 def _groups(metrics: Mapping[str, Any], names: Names) -> Iterable[Row]:
     for row in metrics.get("by_group") or ():
-        contacts, opened, waiting = (row.get(box) or {} for box in ("new_contacts", "new_conversations", "waiting"))
+        contacts, opened, waiting = _without_advisor(row)
         yield [
             row["group"],
             names.get(row["group"]),
@@ -123,6 +123,23 @@ def _groups(metrics: Mapping[str, Any], names: Names) -> Iterable[Row]:
             *(contacts.get("total"), opened.get("total"), opened.get("active_contacts")),
             *(waiting.get("contacts"), waiting.get("snoozed"), waiting.get("oldest")),
         ]
+
+
+def _channels(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:
+    for row in metrics.get("by_channel") or ():
+        contacts, opened, waiting = _without_advisor(row)
+        yield [
+            row["channel"],
+            opened.get("total"),
+            *_team_row(row),
+            *(contacts.get("total"), opened.get("active_contacts")),
+            *(waiting.get("contacts"), waiting.get("snoozed"), waiting.get("oldest")),
+        ]
+
+
+def _without_advisor(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The boxes of a row that an advisor filter leaves out, or makes null."""
+    return [row.get(box) or {} for box in ("new_contacts", "new_conversations", "waiting")]
 
 
 def _distribution(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:
@@ -137,15 +154,20 @@ TABLES: Mapping[str, Table] = {
         ("day", "new_contacts", "new_conversations", "closed_conversations", "contacts", "advisor_contacts"), _days
     ),
     "origins": Table(_ORIGIN_COLUMNS, _origins),
-    "channels": Table(("channel", "new_conversations"), _conversations_by("by_channel")),
-    "openers": Table(("opener", "new_conversations"), _conversations_by("by_opener")),
+    "channels": Table(
+        (
+            *("channel", "new_conversations", *_DURATION_COLUMNS, *_COUNT_COLUMNS),
+            *("new_contacts", "active_contacts", *_WAITING_COLUMNS),
+        ),
+        _channels,
+    ),
+    "openers": Table(("opener", "new_conversations"), _openers),
     "heatmap": Table(("weekday", "hour", "new_conversations", "occurrences"), _heatmap),
     "advisors": Table(("advisor", "name", *_DURATION_COLUMNS, *_COUNT_COLUMNS), _advisors),
     "groups": Table(
         (
             *("group", "name", *_DURATION_COLUMNS, *_COUNT_COLUMNS),
-            *("new_contacts", "new_conversations", "active_contacts"),
-            *("waiting_contacts", "waiting_snoozed", "waiting_oldest"),
+            *("new_contacts", "new_conversations", "active_contacts", *_WAITING_COLUMNS),
         ),
         _groups,
     ),

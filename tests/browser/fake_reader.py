@@ -211,6 +211,7 @@ def metrics(days: Period, filters: Filters, *, tables: bool) -> dict[str, Any]:
     if tables:
         document["by_advisor"] = [_row(dice, "advisor", advisor) for advisor in ADVISORS]
         document["by_group"] = [_row(dice, "group", group) for group in ("sales", "support", None)]
+        document["by_channel"] = [_channel_row(dice, document, channel) for channel in CHANNELS]
     return document
 
 
@@ -251,6 +252,19 @@ def _origins(total: int) -> list[dict[str, Any]]:
         {"origin": name, "new_contacts": n, "engaged": n * 4 // 5, "closed": n // 2, "resolved": n * 2 // 5}
         for name, n in zip(ORIGINS, [*parts, total - sum(parts)], strict=True)
     ]
+
+
+def _channel_row(dice: random.Random, document: dict[str, Any], channel: str) -> dict[str, Any]:
+    row = _row(dice, "channel", channel)
+    contacts, opened = document["new_contacts"], document["new_conversations"]
+    if contacts is not None:
+        row["new_contacts"] = {"total": _split(contacts["total"], CHANNELS)[channel], "deleted": 1, "merged": 0}
+        started = opened["by_channel"][channel]
+        openers = {"contact": started} if started else {}
+        counts = {"total": started, "active_contacts": started * 4 // 5}
+        row["new_conversations"] = {**counts, "by_channel": {channel: started}, "by_opener": openers}
+    row["waiting"] = document["waiting"] and {"contacts": 2, "snoozed": 0, "oldest": "2026-11-21T20:10:00.000Z"}
+    return row
 
 
 def _row(dice: random.Random, dimension: str, value: str | None) -> dict[str, Any]:

@@ -292,7 +292,7 @@ async def test_a_published_revision_is_told_and_nothing_moves_under_the_reader(
 async def test_every_table_is_a_file_of_the_view_that_is_shown(browser: Browser, reader: FakeReader) -> None:
     async with page(browser, reader, "?account=acme&period=last_month&group=none") as tab:
         links = await tab.run("[...document.querySelectorAll('a[download]')].map((one) => one.getAttribute('href'))")
-        assert len(links) == 26
+        assert len(links) == 27
         assert "api/v1/accounts/acme/rows.csv?table=responses&period=last_month&group=none" in links
         statuses = await tab.run(f"Promise.all({json.dumps(links)}.map((one) => fetch(one).then((it) => it.status)))")
         assert set(statuses) == {200}

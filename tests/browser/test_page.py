@@ -24,13 +24,40 @@ TOKEN = "acme's own"
 async def test_every_box_is_shown_with_both_clocks_and_the_days_before(browser: Browser, reader: FakeReader) -> None:
     async with page(browser, reader) as tab:
         assert await tab.run("[...document.querySelectorAll('.card')].map(card => card.id.slice(4)).join(' ')") == (
-            f"{BOXES} by_advisor by_group files"
+            f"{BOXES} by_advisor by_group by_channel files"
         )
         median = await text_of(tab, "#box-first_response .clocks")
         assert "Business hours Elapsed" in median
         assert median.count("before") == 6
         assert "Within 5 min" in median
         assert await tab.run("document.querySelectorAll('.u-over').length") == 4
+
+
+async def test_the_table_per_channel_has_the_counts_of_a_group_and_sorts(browser: Browser, reader: FakeReader) -> None:
+    async with page(browser, reader) as tab:
+        head = "[...document.querySelectorAll('#box-by_channel thead th')].map((one) => one.innerText.trim())"
+        shown = await tab.run(head)
+        assert shown[0].startswith("Channel")
+        for column in ("New contacts", "New conversations", "Contacts still waiting", "Closed conversations"):
+            assert column in shown
+        names = "[...document.querySelectorAll('#box-by_channel tbody th')].map((one) => one.innerText.trim())"
+        assert await tab.run(names) == ["call", "email", "messenger", "whatsapp"]
+        await click(tab, "[data-key=sort-by_channel-new_conversations]")
+        assert (await tab.run(names))[0] == "whatsapp"
+        assert await tab.run("document.querySelector('[data-key=csv-by_channel]').getAttribute('href')") == (
+            "api/v1/accounts/acme/metrics.csv?table=channels&period=last_7_days"
+        )
+
+
+async def test_under_an_advisor_filter_the_table_per_channel_keeps_what_advisors_do(
+    browser: Browser, reader: FakeReader
+) -> None:
+    async with page(browser, reader, "?account=acme&advisor=ana") as tab:
+        row = "[...document.querySelector('#box-by_channel tbody tr').cells].map((one) => one.innerText.trim())"
+        cells = await tab.run(row)
+        assert cells[0] == "call"
+        assert cells[9:12] == ["–", "–", "–"]  # new contacts, new conversations, waiting
+        assert "–" not in cells[1:9] + cells[12:]
 
 
 async def test_the_page_says_as_of_when_which_revision_and_whose_clock(browser: Browser, reader: FakeReader) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -181,7 +182,7 @@ async def test_the_command_takes_events_until_it_is_stopped(config: Config) -> N
             response = None
             while response is None:
                 try:
-                    response = await client.post("/v1/events", json=EXAMPLE_EVENTS)
+                    response = await client.post("/v1/events?token=a-secret", json=EXAMPLE_EVENTS)
                 except aiohttp.ClientConnectorError:
                     await asyncio.sleep(0.2)
             assert (response.status, (await response.json())["accepted"]) == (200, len(EXAMPLE_EVENTS))
@@ -192,6 +193,10 @@ async def test_the_command_takes_events_until_it_is_stopped(config: Config) -> N
             process.kill()
             await process.wait()
     assert len((await decoded(config))[0]) == len(EXAMPLE_EVENTS)
+    assert process.stderr is not None
+    log = (await process.stderr.read()).decode()
+    assert re.search(r'127\.0\.0\.1 "POST /v1/events" 200 \d+ \d+\.\d{3}$', log, re.MULTILINE)
+    assert "secret" not in log
 
 
 async def test_an_export_is_imported_into_kafka(

@@ -145,6 +145,7 @@ async def test_the_period_before_has_its_own_tables(client: Any, shards: Shards)
         assert answer.previous == before.metrics
         assert answer.previous["by_advisor"]
         assert answer.previous["by_group"]
+        assert answer.previous["by_channel"]
         assert answer.previous["by_advisor"] != answer.metrics["by_advisor"]
 
 

@@ -256,11 +256,14 @@ def reconcile(report: Mapping[str, Any], asked: Asked) -> None:
         assert sum(day[name] for day in interactions["by_day"].values()) == interactions[name]
     per_advisor = [row["interactions"]["advisor_contacts"] for row in report["by_advisor"]]
     assert sum(per_advisor) == interactions["advisor_contacts"]
+    for table in ("by_group", "by_channel"):
+        for name in ("total", "closed", "transferred"):
+            assert sum(row["closed_conversations"][name] for row in report[table]) == closures[name]
     assert sum(closures["by_day"].values()) == closures["total"] == closures["closed"] + closures["transferred"]
     for name in ("first_response", "response"):
         box = report[name]
-        assert sum(row[name]["count"] for row in report["by_group"]) == box["count"]
-        assert sum(row[name]["count"] for row in report["by_advisor"]) == box["count"]
+        for table in ("by_advisor", "by_group", "by_channel"):
+            assert sum(row[name]["count"] for row in report[table]) == box["count"]
         for clock in ("elapsed", "business"):
             assert sum(edge["count"] for edge in box["distribution"][clock]) == box["count"]
         assert box["without_schedule"] <= box["count"]
@@ -273,7 +276,15 @@ def reconcile(report: Mapping[str, Any], asked: Asked) -> None:
     for name in ("by_day", "by_channel", "by_opener"):
         assert sum(conversations[name].values()) == conversations["total"]
     assert sum(map(sum, report["heatmap"].values())) == conversations["total"]
-    assert sum(row["new_conversations"]["total"] for row in report["by_group"]) == conversations["total"]
+    for table in ("by_group", "by_channel"):
+        rows = report[table]
+        assert sum(row["new_conversations"]["total"] for row in rows) == conversations["total"]
+        for name in ("total", "deleted", "merged"):
+            assert sum(row["new_contacts"][name] for row in rows) == contacts[name]
+        for name in ("contacts", "snoozed"):
+            assert sum(row["waiting"][name] for row in rows) == report["waiting"][name]
+    opened = {row["channel"]: row["new_conversations"]["total"] for row in report["by_channel"]}
+    assert {channel: n for channel, n in opened.items() if n} == conversations["by_channel"]
     for row in report["origins"]:
         assert row["new_contacts"] >= max(row["engaged"], row["closed"])
         assert row["closed"] >= row["resolved"]

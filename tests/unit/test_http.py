@@ -102,8 +102,8 @@ async def test_metrics_of_a_range_stand_beside_the_days_before(client: Client) -
     assert list(body["metrics"]["new_contacts"]["by_day"]) == ["2026-11-20", "2026-11-21", "2026-11-22"]
     assert (body["previous"]["from"], body["previous"]["to"]) == ("2026-11-17", "2026-11-19")
     assert list(body["previous"]["metrics"]["new_contacts"]["by_day"]) == ["2026-11-17", "2026-11-18", "2026-11-19"]
-    for table in ("by_advisor", "by_group"):
-        assert len(body["previous"]["metrics"][table]) == len(body["metrics"][table]) == 3
+    for table, rows in (("by_advisor", 3), ("by_group", 3), ("by_channel", 4)):
+        assert len(body["previous"]["metrics"][table]) == len(body["metrics"][table]) == rows
 
 
 async def test_a_preset_means_the_days_it_has_in_the_snapshot(client: Client) -> None:

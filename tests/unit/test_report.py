@@ -7,7 +7,7 @@ import pytest
 from aggregates.filters import Filters
 from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period
-from aggregates.report import instant_text, metrics, needed_keys, table_filters
+from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
 from tests.unit.told import MONDAY, TUESDAY, Told, answered, bot, called, closed, created, received, transferred
 
 UTC_CALENDAR = LocalCalendar("UTC")
@@ -151,6 +151,82 @@ def test_the_tables_have_a_row_per_advisor_and_per_group() -> None:
     narrowed = told.metrics(group=["sales"])
     assert [row["group"] for row in narrowed["by_group"]] == ["sales"]
     assert [row["response"]["count"] for row in narrowed["by_advisor"]] == [0, 1]
+
+
+def two_channels() -> Told:
+    """`c` is created on webchat, writes on WhatsApp at once and is answered there by ana at 09:10, and by bo to an
+    e-mail of 09:20 at 09:30. Both conversations end, and one that nobody knows. `d` is created on WhatsApp at 10:00 and
+    calls in vain at 10:20."""
+    return Told(
+        created("09:00"),
+        received("09:00:01"),
+        answered("09:10"),
+        received("09:20", "v2", "email"),
+        answered("09:30", "bo", "v2", "email"),
+        closed("11:00", advisor_id="ana"),
+        transferred("11:30", "v2", advisor_id="bo"),
+        closed("11:40", "v9"),
+        created("10:00", contact_id="d", channel="whatsapp"),
+        {**called("10:20", "inbound", "missed", "w1", None), "contact_id": "d"},
+    )
+
+
+def test_the_table_per_channel_says_of_each_box_what_the_channel_filter_means_there() -> None:
+    report = two_channels().metrics()
+    assert [row["channel"] for row in report["by_channel"]] == ["call", "email", "unknown", "webchat", "whatsapp"]
+    assert {row["channel"]: counts_of(row) for row in report["by_channel"]} == {
+        # The missed call opened a conversation; d waits since its creation, on WhatsApp.
+        "call": {"active": 1, "opened": 1},
+        "email": {"responses": 1, "reached": 1, "active": 1, "opened": 1, "closed": 1},
+        # The close of a conversation that never began.
+        "unknown": {"active": 1, "closed": 1},
+        "webchat": {"created": 1, "active": 1},
+        # The first response is of the channel of the answer, though c was created on webchat.
+        "whatsapp": {
+            "first_responses": 1,
+            "responses": 1,
+            "reached": 1,
+            "created": 1,
+            "active": 2,
+            "opened": 1,
+            "closed": 1,
+            "waiting": 1,
+        },
+    }
+    email, whatsapp = report["by_channel"][1], report["by_channel"][4]
+    assert email["response"]["elapsed"]["median"] == pytest.approx(600, rel=0.01)
+    assert email["closed_conversations"] == {"total": 1, "closed": 0, "transferred": 1}
+    assert whatsapp["first_response"]["elapsed"]["median"] == pytest.approx(600, rel=0.01)
+    assert whatsapp["waiting"] == {"contacts": 1, "snoozed": 0, "oldest": "2026-03-02T10:00:00.000Z"}
+    # Reached on two channels, and once that day.
+    assert report["interactions"]["contacts"] == 1
+
+
+def counts_of(row: Metrics) -> dict[str, int]:
+    """The counts of a row that are not 0."""
+    counts = {
+        "first_responses": row["first_response"]["count"],
+        "responses": row["response"]["count"],
+        "reached": row["interactions"]["contacts"],
+        "created": row["new_contacts"]["total"],
+        "active": row["new_conversations"]["active_contacts"],
+        "opened": row["new_conversations"]["total"],
+        "closed": row["closed_conversations"]["total"],
+        "waiting": row["waiting"]["contacts"],
+    }
+    return {name: n for name, n in counts.items() if n}
+
+
+def test_the_table_per_channel_keeps_to_the_filters() -> None:
+    told = two_channels()
+    narrowed = told.metrics(channel=["email", "call", "sms"])["by_channel"]
+    assert [(row["channel"], row["response"]["count"]) for row in narrowed] == [("call", 0), ("email", 1)]
+    of_bo = told.metrics(advisor=["bo"])["by_channel"]
+    assert [row["channel"] for row in of_bo if row["response"]["count"]] == ["email"]
+    for row in of_bo:
+        assert "new_contacts" not in row
+        assert "new_conversations" not in row
+        assert row["waiting"] is None
 
 
 def test_a_table_row_is_the_report_under_its_filter() -> None:

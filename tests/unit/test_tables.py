@@ -39,11 +39,10 @@ def test_days_are_those_of_the_boxes() -> None:
     assert [row["day"] for row in rows("days")] == list(WHOLE["interactions"]["by_day"])
 
 
-def test_origins_channels_and_openers_are_those_of_the_boxes() -> None:
+def test_origins_and_openers_are_those_of_the_boxes() -> None:
     assert rows("origins") == [{key: shown(value) for key, value in row.items()} for row in WHOLE["origins"]]
-    for table, column, box in (("channels", "channel", "by_channel"), ("openers", "opener", "by_opener")):
-        found = {row[column]: int(row["new_conversations"]) for row in rows(table)}
-        assert found == WHOLE["new_conversations"][box]
+    found = {row["opener"]: int(row["new_conversations"]) for row in rows("openers")}
+    assert found == WHOLE["new_conversations"]["by_opener"]
 
 
 def test_the_heatmap_has_a_row_for_each_of_its_168_hours() -> None:
@@ -67,6 +66,20 @@ def test_advisors_and_groups_stand_with_their_names() -> None:
     assert rows("groups")[0]["waiting_contacts"] == ""  # not in this row of the JSON either
 
 
+def test_channels_have_their_conversations_first_and_the_boxes_of_groups_after_them() -> None:
+    opened = {row["channel"]: int(row["new_conversations"]) for row in rows("channels")}
+    assert opened == WHOLE["new_conversations"]["by_channel"]
+    (email,) = [row for row in rows("channels") if row["channel"] == "email"]
+    expected = next(row for row in WHOLE["by_channel"] if row["channel"] == "email")
+    assert float(email["response_business_median_seconds"]) == expected["response"]["business"]["median"]
+    assert email["first_response_count"] == str(expected["first_response"]["count"])
+    assert email["contacts"] == str(expected["interactions"]["contacts"])
+    assert email["new_contacts"] == str(expected["new_contacts"]["total"])
+    assert email["active_contacts"] == str(expected["new_conversations"]["active_contacts"])
+    assert email["waiting_oldest"] == expected["waiting"]["oldest"]
+    assert set(email) - {"channel"} == set(rows("groups")[0]) - {"group", "name"}
+
+
 def test_the_distribution_has_a_row_for_each_bucket() -> None:
     found = rows("distribution")
     buckets = WHOLE["response"]["distribution"]["elapsed"]
@@ -76,10 +89,14 @@ def test_the_distribution_has_a_row_for_each_bucket() -> None:
 
 
 def test_what_a_filter_makes_null_is_empty_and_not_zero() -> None:
-    for name in ("origins", "channels", "openers", "heatmap"):
+    for name in ("origins", "openers", "heatmap"):
         assert to_csv(TABLES[name], OF_ANA).decode().splitlines() == [",".join(TABLES[name].columns)]
     assert {row["new_contacts"] for row in rows("days", OF_ANA)} == {""}
     assert all(row["contacts"] for row in rows("days", OF_ANA))
+    assert [row["channel"] for row in rows("channels", OF_ANA)] == ["whatsapp", "messenger", "email", "call"]
+    for row in rows("channels", OF_ANA):
+        assert {row[name] for name in ("new_contacts", "new_conversations", "active_contacts")} == {""}
+        assert row["response_count"]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -107,5 +124,5 @@ def test_no_text_becomes_a_formula(start: str) -> None:
 
 def test_other_texts_and_numbers_stay_as_they_are() -> None:
     assert [safe_text(text) for text in ("", "a=b", "'=1", " =1")] == ["", "a=b", "'=1", " =1"]
-    document = {"new_conversations": {"by_channel": {"x": -1}}}
-    assert rows("channels", document) == [{"channel": "x", "new_conversations": "-1"}]
+    document = {"new_conversations": {"by_opener": {"x": -1}}}
+    assert rows("openers", document) == [{"opener": "x", "new_conversations": "-1"}]

@@ -42,6 +42,7 @@ export function boxes(f, metrics, previous, { view, names, targets, waitingNow }
     card("heatmap", (now) => heatmap(f, now, metrics.heatmap_occurrences), { wide: true }),
     optional("by_advisor", (now, before) => team(f, "advisor", now, before, (row) => row.name ?? label("advisor")(row.advisor)), { wide: true }),
     optional("by_group", (now, before) => team(f, "group", now, before, (row) => row.name ?? label("group")(row.group)), { wide: true }),
+    optional("by_channel", (now, before) => team(f, "channel", now, before, (row) => label("channel")(row.channel)), { wide: true }),
   ];
 }
 
@@ -177,7 +178,7 @@ function team(f, dimension, rows, before, name) {
     columns: [
       { key: dimension, title: f.say(dimension), kind: "text", value: name },
       ...medians,
-      ...(dimension === "group" ? ["new_contacts", "new_conversations", "waiting"] : []).map((box) => ({ key: box, title: f.say(box), kind: "count", value: (row) => number(row[box]) })),
+      ...(dimension === "advisor" ? [] : ["new_contacts", "new_conversations", "waiting"]).map((box) => ({ key: box, title: f.say(box), kind: "count", value: (row) => number(row[box]) })),
       { key: "interactions", title: f.say("interactions_short"), kind: "count", value: (row) => number(row.interactions) },
       { key: "closed_conversations", title: f.say("closed_conversations"), kind: "count", value: (row) => number(row.closed_conversations) },
     ],

@@ -94,7 +94,7 @@ export function offered(f, view, report, metrics) {
   const occurred = {
     origin: (metrics?.origins ?? []).map((row) => row.origin),
     group: (metrics?.by_group ?? []).map((row) => row.group),
-    channel: Object.keys(metrics?.new_conversations?.by_channel ?? {}),
+    channel: (metrics?.by_channel ?? []).map((row) => row.channel),
     advisor: (metrics?.by_advisor ?? []).map((row) => row.advisor),
   };
   const pairs = (dimension) => {

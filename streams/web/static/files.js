@@ -33,6 +33,7 @@ const OF_BOX = {
   heatmap: TABLES[4],
   by_advisor: TABLES[5],
   by_group: TABLES[6],
+  by_channel: TABLES[2],
 };
 
 /** The link to a box's file. */

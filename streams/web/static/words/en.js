@@ -143,5 +143,6 @@ export default {
   "about_origins": "Contacts created in the period and neither deleted nor merged away. Engaged: ever effectively contacted. Closed: ever had a conversation closed or transferred. Resolved: closed other than by transfer. The group filter means the group the contact is in now.",
   "about_heatmap": "Conversations started, by weekday and hour in the account's time zone. The colour takes into account how often each hour occurred in the period.",
   "about_by_advisor": "The same numbers for each advisor: medians on both clocks, interactions and closed conversations. Below each median stands its 90th percentile (p90); within target is by business hours.",
-  "about_by_group": "The same numbers for each group the contacts were in at that moment. Below each median stands its 90th percentile (p90); within target is by business hours."
+  "about_by_group": "The same numbers for each group the contacts were in at that moment. Below each median stands its 90th percentile (p90); within target is by business hours.",
+  "about_by_channel": "The same numbers for each channel: answers by the channel of the answer, new contacts by that of their creation, conversations by the one that opened them, waits by the one they began on. A contact reached on two channels is in both rows. Below each median stands its 90th percentile (p90); within target is by business hours."
 };

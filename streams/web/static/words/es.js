@@ -143,5 +143,6 @@ export default {
   "about_origins": "Contactos creados en el período y no eliminados ni fusionados. Contactados: alguna vez contactados efectivamente. Cerrados: alguna vez con una conversación cerrada o transferida. Resueltos: cerrada sin transferencia. El filtro de grupo es el grupo actual del contacto.",
   "about_heatmap": "Conversaciones iniciadas, por día de la semana y hora en la zona horaria de la cuenta. El color tiene en cuenta cuántas veces ocurrió cada hora en el período.",
   "about_by_advisor": "Los mismos números por asesor: medianas en ambos relojes, interacciones y conversaciones cerradas. Bajo cada mediana está su percentil 90 (p90); dentro de la meta es en horario laboral.",
-  "about_by_group": "Los mismos números por el grupo en que estaban los contactos en ese momento. Bajo cada mediana está su percentil 90 (p90); dentro de la meta es en horario laboral."
+  "about_by_group": "Los mismos números por el grupo en que estaban los contactos en ese momento. Bajo cada mediana está su percentil 90 (p90); dentro de la meta es en horario laboral.",
+  "about_by_channel": "Los mismos números por canal: las respuestas por el canal de la respuesta, los nuevos contactos por el de su creación, las conversaciones por el que las abrió, las esperas por aquel en que empezaron. Un contacto atendido por dos canales está en ambas filas. Bajo cada mediana está su percentil 90 (p90); dentro de la meta es en horario laboral."
 };

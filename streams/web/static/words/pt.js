@@ -143,5 +143,6 @@ export default {
   "about_origins": "Contatos criados no período e não excluídos nem mesclados. Contatados: alguma vez efetivamente contatados. Encerrados: alguma vez com conversa encerrada ou transferida. Resolvidos: encerrada sem transferência. O filtro de grupo é o grupo atual do contato.",
   "about_heatmap": "Conversas iniciadas, por dia da semana e hora no fuso horário da conta. A cor leva em conta quantas vezes cada hora ocorreu no período.",
   "about_by_advisor": "Os mesmos números por atendente: medianas nos dois relógios, interações e conversas encerradas. Abaixo de cada mediana está o seu percentil 90 (p90); dentro da meta é em horário comercial.",
-  "about_by_group": "Os mesmos números pelo grupo em que os contatos estavam naquele momento. Abaixo de cada mediana está o seu percentil 90 (p90); dentro da meta é em horário comercial."
+  "about_by_group": "Os mesmos números pelo grupo em que os contatos estavam naquele momento. Abaixo de cada mediana está o seu percentil 90 (p90); dentro da meta é em horário comercial.",
+  "about_by_channel": "Os mesmos números por canal: as respostas pelo canal da resposta, os novos contatos pelo da sua criação, as conversas pelo que as abriu, as esperas por aquele em que começaram. Um contato atendido por dois canais está em ambas as linhas. Abaixo de cada mediana está o seu percentil 90 (p90); dentro da meta é em horário comercial."
 };
