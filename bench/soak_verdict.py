@@ -45,6 +45,10 @@ LEAST_SAMPLES = 8
 LEAST_SECONDS = 600.0
 """A run that is shorter is judged by what is right or wrong at once, not by what grows."""
 
+LEAST_REDIS_SECONDS = 1800.0
+"""Redis is full only after the ten minutes that replaced cubes stay, and the publications that the history holds: with
+one a minute both are over in the first half of this."""
+
 
 class Finding(Struct, frozen=True):
     """A statement. `holds` is `None` when the run was too short to tell."""
@@ -118,6 +122,7 @@ def _redis(samples: Sequence[Sample], half: Sequence[Sample], limits: Limits, lo
     last = samples[-1]
     moved = last.day - samples[0].day
     expiring = moved > limits.retained_days + 2 * SPARE_DAYS
+    full = expiring and long_enough and last.seconds >= LEAST_REDIS_SECONDS
     horizon = last.day - limits.retained_days
     spare = SPARE_DAYS + math.ceil(limits.sweep_days)
     for what, oldest in (("counters", last.oldest_day), ("published days", last.oldest_cube)):
@@ -138,7 +143,7 @@ def _redis(samples: Sequence[Sample], half: Sequence[Sample], limits: Limits, lo
     size = median(each for _, each in of_days)
     yield Finding(
         f"counters and published days grow by at most {DAYS_GROWTH:.0%} over the second half",
-        grown <= DAYS_GROWTH * size if expiring and long_enough else None,
+        grown <= DAYS_GROWTH * size if full else None,
         f"{grown / (1 << 20):+.1f} MiB of {size / (1 << 20):.1f} MiB",
     )
     per_contact = bytes_per_contact(last)
@@ -147,7 +152,7 @@ def _redis(samples: Sequence[Sample], half: Sequence[Sample], limits: Limits, lo
     ).slope
     yield Finding(
         f"the rest of Redis grows with each new contact by at most {REDIS_GROWTH} contacts' bytes",
-        slope <= REDIS_GROWTH * per_contact if expiring and long_enough else None,
+        slope <= REDIS_GROWTH * per_contact if full else None,
         f"{slope:,.0f} bytes for each new contact; a contact, with its archive, takes {per_contact:,.0f}",
     )
 
