@@ -1,4 +1,7 @@
-"""A contact's state as bytes: what the ledger keeps of a `Contact`, in an order that costs few of them."""
+"""A contact's state as bytes: what the ledger keeps of a `Contact`, in an order that costs few of them.
+
+Days are written as days since 1970.
+"""
 
 from collections.abc import Callable
 from typing import Final
@@ -7,9 +10,7 @@ import msgspec
 
 from aggregates.contact import Contact, Pair, Touch
 from aggregates.entry import CREATED, Entry
-
-_EPOCH_DAY: Final = 719_163
-"""`date(1970, 1, 1).toordinal()`: days are written as days since then."""
+from aggregates.localtime import EPOCH_DAY
 
 _CREATED: Final = 1
 _DELETED: Final = 2
@@ -66,19 +67,19 @@ def contact_parts(contact: Contact) -> ContactParts:
     wait_ms = contact.wait_ms
     pairs: list[tuple[str, str | None, int, int | None]] = []
     for pair in contact.pairs:
-        before = None if pair.before is None else pair.before - _EPOCH_DAY
-        pairs.append((pair.channel, pair.group, pair.last - _EPOCH_DAY, before))
+        before = None if pair.before is None else pair.before - EPOCH_DAY
+        pairs.append((pair.channel, pair.group, pair.last - EPOCH_DAY, before))
     return (
         flags,
         _creation_parts(contact.creation),
         contact.group,
         contact.origin,
-        None if wait_ms is None else (wait_ms, contact.wait_day - _EPOCH_DAY, contact.wait_channel),
+        None if wait_ms is None else (wait_ms, contact.wait_day - EPOCH_DAY, contact.wait_channel),
         contact.first_from_ms,
         contact.conversations,
-        contact.touch_day - _EPOCH_DAY,
+        contact.touch_day - EPOCH_DAY,
         list(contact.touches),
-        contact.active_day - _EPOCH_DAY,
+        contact.active_day - EPOCH_DAY,
         pairs,
     )
 
@@ -101,15 +102,15 @@ def contact_of(parts: ContactParts) -> Contact:
     contact.origin = origin
     if wait is not None:
         contact.wait_ms, wait_day, contact.wait_channel = wait
-        contact.wait_day = wait_day + _EPOCH_DAY
+        contact.wait_day = wait_day + EPOCH_DAY
     contact.first_from_ms = first_from_ms
     contact.conversations = conversations
-    contact.touch_day = touch_day + _EPOCH_DAY
+    contact.touch_day = touch_day + EPOCH_DAY
     contact.touches = tuple(touches)
-    contact.active_day = active_day + _EPOCH_DAY
+    contact.active_day = active_day + EPOCH_DAY
     for channel, pair_group, last, before in pairs:
         contact.pairs.append(
-            Pair(channel, pair_group, last + _EPOCH_DAY, None if before is None else before + _EPOCH_DAY)
+            Pair(channel, pair_group, last + EPOCH_DAY, None if before is None else before + EPOCH_DAY)
         )
     return contact
 
@@ -132,7 +133,7 @@ def _creation_parts(entry: Entry | None) -> Creation | None:
         entry.sequence,
         entry.id,
         entry.rules,
-        entry.day - _EPOCH_DAY,
+        entry.day - EPOCH_DAY,
         entry.hour,
         entry.actor,
         entry.channel,
@@ -151,7 +152,7 @@ def _creation_of(parts: Creation | None) -> Entry | None:
         CREATED,
         event_id,
         rules,
-        day + _EPOCH_DAY,
+        day + EPOCH_DAY,
         hour,
         actor=actor,
         channel=channel,

@@ -28,20 +28,20 @@ from schemas.events import (
     NoteAdded,
 )
 
-# Kinds of entries: the event types' ranks (`schemas.events`; a test holds the two together).
-CREATED: Final = 0
-DELETED: Final = 1
-RESTORED: Final = 2
-MOVED: Final = 3
-MERGED: Final = 4
-STARTED: Final = 5
-RECEIVED: Final = 6
-SENT: Final = 7
-CALLED: Final = 8
-NOTED: Final = 9
-HANDED_OFF: Final = 10
-TRANSFERRED: Final = 11
-CLOSED: Final = 12
+# Kinds of entries: the event types' ranks.
+CREATED: Final = ContactCreated.rank
+DELETED: Final = ContactDeleted.rank
+RESTORED: Final = ContactRestored.rank
+MOVED: Final = ContactMoved.rank
+MERGED: Final = ContactMerged.rank
+STARTED: Final = ConversationStarted.rank
+RECEIVED: Final = MessageReceived.rank
+SENT: Final = MessageSent.rank
+CALLED: Final = CallLogged.rank
+NOTED: Final = NoteAdded.rank
+HANDED_OFF: Final = ConversationHandedOff.rank
+TRANSFERRED: Final = ConversationTransferred.rank
+CLOSED: Final = ConversationClosed.rank
 
 # Flags of an entry: how it was read under the rules.
 EFFECTIVE: Final = 1

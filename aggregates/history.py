@@ -71,10 +71,10 @@ class ContactHistory:
         "newest_us",
     )
 
-    def __init__(self) -> None:
-        """A contact never heard of."""
-        self._tip = Contact()
-        self._journal = journal_of([])
+    def __init__(self, tip: Contact | None = None, journal: Journal | None = None) -> None:
+        """A contact never heard of, unless its state and journal are given."""
+        self._tip = Contact() if tip is None else tip
+        self._journal = journal_of([]) if journal is None else journal
         self._base: bytes | None = None
         # The state after the journal's first `_mark_length` entries: the next base, taken when the tip passed there.
         self._mark: bytes | None = None
@@ -129,9 +129,7 @@ class ContactHistory:
         if not data or data[0] != STATE_VERSION:
             raise StateVersionError(data[0] if data else -1, STATE_VERSION)
         tip, journal, newest_us, base, mark, mark_length, archive_count, archived_until_us = _decode(data[1:])
-        history = ContactHistory()
-        history._tip = contact_of(tip)
-        history._journal = Journal(journal)
+        history = cls(contact_of(tip), Journal(journal))
         history.newest_us = newest_us
         history._base = base
         history._mark = mark
@@ -155,16 +153,14 @@ class ContactHistory:
         if at_us is None:
             at_us = instant_us(event.occurred_at)
         journal = self._journal
-        if at_us > self.newest_us and event.rank != CREATED and not journal.may_have(event.id):
+        known = _with_id(journal.entries(), event.id) if journal.may_have(event.id) else None
+        if known is None and at_us > self.newest_us and event.rank != CREATED:
             # Nearly every event: newer than all that is known, and no content of a known id. Then the rest is settled.
             entry = entry_of(event, book.current, at_us)
             step(self._tip, entry, book, deltas)
             journal.append(entry)
             self.newest_us = at_us
             return _APPLIED
-        known: Entry | None = None
-        if journal.may_have(event.id):
-            known = _with_id(journal.entries(), event.id)
         horizon_us = self.newest_us - lateness_ms * 1000
         if at_us < horizon_us and event.rank >= STARTED:
             same = known is not None and known.at_us == at_us

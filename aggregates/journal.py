@@ -11,10 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from aggregates.entry import Entry
-
-_DAY_MS: Final = 86_400_000
-_EPOCH_DAY: Final = 719_163
-"""`date(1970, 1, 1).toordinal()`."""
+from aggregates.localtime import DAY_MS, EPOCH_DAY
 
 _ACTORS: Final[list[str | None]] = [None, "contact", "advisor", "import", "bot", "system"]
 _ACTOR_CODES: Final[dict[str | None, int]] = {actor: code for code, actor in enumerate(_ACTORS)}
@@ -57,7 +54,7 @@ class Journal:
         self._rows = bytearray(rows)
         self._places: dict[str | None, int] | None = None
         self._ids: set[str] | None = None
-        self._entries: list[Entry] | None = None
+        self._entries: list[Entry] | None = None if count else []
         self._last: Entry | None = None
 
     def parts(self) -> JournalParts:
@@ -67,16 +64,11 @@ class Journal:
         self._entries = None
         return self._start_ms, self._last_ms, self.count, self._words, self.versions, bytes(self._rows)
 
-    @property
-    def size(self) -> int:
-        """Bytes of the rows."""
-        return len(self._rows)
-
     def append(self, entry: Entry) -> None:
         """Add an entry behind all others."""
         at_us = entry.at_us
         at_ms = at_us // 1000
-        day = entry.day - _EPOCH_DAY - at_ms // _DAY_MS  # -1, 0 or 1, by the zone
+        day = entry.day - EPOCH_DAY - at_ms // DAY_MS  # -1, 0 or 1, by the zone
         code = entry.kind | entry.flags << 4 | _ACTOR_CODES[entry.actor] << 8 | entry.hour << 11
         if day:
             code |= (2 * day if day > 0 else -2 * day - 1) << 16
@@ -156,7 +148,7 @@ class Journal:
                     code & 15,
                     row[2],
                     self.versions[row[3]],
-                    day + _EPOCH_DAY + at_ms // _DAY_MS,
+                    day + EPOCH_DAY + at_ms // DAY_MS,
                     code >> 11 & 31,
                     code >> 4 & 15,
                     _ACTORS[code >> 8 & 7],
@@ -189,7 +181,6 @@ class Journal:
 def journal_of(entries: list[Entry], start_ms: int = 0) -> Journal:
     """A journal of these entries, which are in order."""
     journal = Journal((start_ms, start_ms, 0, [], [], b""))
-    journal.entries()  # none yet: from here on they are remembered
     for entry in entries:
         journal.append(entry)
     return journal

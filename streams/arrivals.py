@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from schemas.errors import InvalidEvent, UnknownType
 from schemas.events import Event, decode_timed_record, instant_us
+from streams.dead_letters import DeadLetter
 from streams.kafka import EVENT_TOPICS, ConsumerRecord
 from streams.keys import contact_key
 
@@ -16,15 +17,8 @@ UNKNOWN_US = -1
 """When a record that tells no time happened: before all others, for it holds nothing back."""
 
 
-class Refusal(Struct, frozen=True):
-    """Why a record is no event; `reason` is a dead letter's."""
-
-    reason: str
-    detail: str
-
-
 class Arrival(Struct, gc=False):
-    """A record of the topic at this place of `EVENT_TOPICS`. Without an event it is refused, or of unknown type."""
+    """A record of the topic at this place of `EVENT_TOPICS`. Without an event it is set aside, or of unknown type."""
 
     topic: int
     record: ConsumerRecord
@@ -37,7 +31,8 @@ class Arrival(Struct, gc=False):
     """When the event happened."""
     contact: bytes = b""
     """Names the contact in the shard's hash of states."""
-    refusal: Refusal | None = None
+    letter: DeadLetter | None = None
+    """The record set aside, when it breaks the contract."""
 
 
 class _Head(Struct, gc=False):
@@ -48,7 +43,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 
 
 def arrivals_of(topic: int, records: Iterable[ConsumerRecord]) -> list[Arrival]:
-    """Decode records; what breaks the contract has its refusal, an unknown type has neither event nor refusal."""
+    """Decode records; what breaks the contract becomes a dead letter, an unknown type is neither that nor an event."""
     name = EVENT_TOPICS[topic]
     arrivals = []
     for record in records:
@@ -59,8 +54,8 @@ def arrivals_of(topic: int, records: Iterable[ConsumerRecord]) -> list[Arrival]:
         except UnknownType:
             arrivals.append(Arrival(topic, record, size, occurred_us(value)))
         except InvalidEvent as error:
-            refusal = Refusal(error.reason, error.detail)
-            arrivals.append(Arrival(topic, record, size, occurred_us(value), refusal=refusal))
+            letter = DeadLetter(record, error.reason, error.detail)
+            arrivals.append(Arrival(topic, record, size, occurred_us(value), letter=letter))
         else:
             # The record's key is the contact's id, or it would not have passed.
             arrivals.append(Arrival(topic, record, size, at_us, event, at_us, _account_part(event.account_id) + key))

@@ -82,8 +82,9 @@ class BatchProcessor:
 
     async def _apply(self, batch: Batch, found: SortedOut) -> None:
         session = batch.session
-        books = await self._rules.books(set(accounts_of(found.events).values()))
-        histories, folded = await self._folded(session, found, books)
+        accounts = accounts_of(found.events)
+        books = await self._rules.books(set(accounts.values()))
+        histories, folded = await self._folded(session, found.events, accounts, books)
         for deltas in folded.deltas.values():
             deltas.clear_zeros()
         days = day_changes(await held_values(session, folded.deltas), folded.deltas)
@@ -110,14 +111,16 @@ class BatchProcessor:
         self._count(batch, found, folded, letters)
 
     async def _folded(
-        self, session: Session, found: SortedOut, books: Mapping[str, RulesBook]
+        self,
+        session: Session,
+        events: Sequence[Arrival],
+        accounts: Mapping[bytes, str],
+        books: Mapping[str, RulesBook],
     ) -> tuple[dict[bytes, ContactHistory], Folded]:
         """Fold the batch. A record that breaks the fold is set aside, and the batch folded again without it."""
-        events = found.events
         broken_letters: list[DeadLetter] = []
         archived: set[bytes] = set()
         while True:
-            accounts = accounts_of(events)
             histories = await self._histories(session, accounts)
             await self._attach_archives(
                 session, archived | _needing_archives(events, histories, self._lateness_ms), histories

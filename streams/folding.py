@@ -56,8 +56,8 @@ def sort_out(arrivals: Iterable[Arrival]) -> SortedOut:
     for arrival in arrivals:
         if arrival.event is not None:
             batch.events.append(arrival)
-        elif arrival.refusal is not None:
-            batch.letters.append(DeadLetter(arrival.record, arrival.refusal.reason, arrival.refusal.detail))
+        elif arrival.letter is not None:
+            batch.letters.append(arrival.letter)
         else:
             batch.unknown += 1
     return batch
