@@ -1,22 +1,28 @@
 # One image for every command of Mediana: `docker run mediana worker`, `... serve`, and so on.
-# Dependencies are the locked ones, by hash; nothing of the build remains in the image.
+# Dependencies are the locked ones, by hash; nothing of the build remains in the image but what it built.
 
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends cargo \
+ && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/mediana
 COPY requirements/ requirements/
 RUN /opt/mediana/bin/pip install --require-hashes --prefer-binary -r requirements/runtime.txt \
  && pip install --require-hashes -r requirements/build.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY native/ native/
+RUN sh native/build.sh
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY schemas/ schemas/
 COPY aggregates/ aggregates/
 COPY streams/ streams/
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && /opt/mediana/bin/pip install --no-deps dist/*.whl \
- && /opt/mediana/bin/mediana --version
+ && /opt/mediana/bin/mediana --version \
+ && /opt/mediana/bin/python -I -c 'from streams.compiled import open_library; open_library()'
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin mediana

@@ -1,11 +1,18 @@
-# Mediana: `make` alone lists what can be done. Nothing here needs root, and nothing is installed outside .venv
-# except Kafka's jars, which go to a cache folder (MEDIANA_CACHE, default ~/.cache/mediana).
+# Mediana: `make` alone lists what can be done. Nothing here needs root, and nothing is installed outside this folder
+# except Kafka's jars, which go to a cache folder (MEDIANA_CACHE, default ~/.cache/mediana), and Debian's packages of
+# programs that are missing (cargo, and for the tests a browser and the like), if this runs as root.
 
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+# The compiled fold of the worker, and what it is made of. CARGO=none does without.
+CARGO  ?= cargo
+FOLD   := streams/lib/libmediana_fold.$(if $(filter Darwin,$(shell uname -s)),dylib,so)
+NATIVE := native/build.sh native/Cargo.toml $(wildcard native/src/*.rs)
+BUILD  := CARGO='$(CARGO)' sh native/build.sh
 
 # What `make demo` and `make bench` read from the command line: `make demo DEMO_SECONDS=120`.
 export DEMO_SECONDS DEMO_DAYS DEMO_RATE DEMO_SEED DEMO_FOLDER DEMO_HTTP_PORT DEMO_KAFKA_PORT DEMO_CONTROLLER_PORT
@@ -17,7 +24,7 @@ export STARTUP_CONTACTS STARTUP_FAUST_KEYS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lint fmt test tools demo bench chaos soak jars lock clean
+.PHONY: help install native lint fmt test tools demo bench chaos soak jars lock clean
 .PHONY: bench-flat bench-latency bench-snapshots bench-scale bench-startup
 
 help: ## show this list
@@ -25,7 +32,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nNeeds Python 3.11, Java 17 or newer and Maven. Start with: make demo\n'
 
-install: $(STAMP) ## make .venv and install the locked dependencies (instant when nothing changed)
+install: $(STAMP) $(VENV)/.fold ## make .venv with the locked dependencies, build the compiled fold (instant when nothing changed)
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	@command -v $(PYTHON) >/dev/null || { \
@@ -46,14 +53,33 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lint: install ## ruff (rules and format) and mypy --strict
+# A machine that cannot build it is told so once; then `make native` is the way, until native/ changes.
+$(VENV)/.fold: $(NATIVE) | $(STAMP)
+	@$(BUILD) --or-python
+	@touch $@
+
+native: $(FOLD) ## build the compiled fold, or fail (install builds it where it can; needs Rust's cargo)
+
+$(FOLD): $(NATIVE)
+	@$(BUILD)
+
+# Rust's tools, where they are: $(call rust,PROBE,COMMAND). Formatter and clippy do not come with every Rust.
+rust = @if $(CARGO) $(1) >/dev/null 2>&1; then echo '$(CARGO) $(2)'; $(CARGO) $(2); \
+       else echo 'left out, for it is not here: $(CARGO) $(2)' >&2; fi
+IN_NATIVE := --manifest-path native/Cargo.toml
+OFFLINE   := --quiet --offline $(IN_NATIVE) --target-dir native/target
+
+lint: install ## ruff (rules and format), mypy --strict, and for native/ cargo fmt and clippy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(call rust,fmt --version,fmt $(IN_NATIVE) --check)
+	$(call rust,clippy --version,clippy $(OFFLINE) --all-targets -- -D warnings)
 
 fmt: install ## put the code into the format that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(call rust,fmt --version,fmt $(IN_NATIVE))
 
 jars: install ## fetch Kafka's jars into the cache (demo and test do it by themselves)
 	@$(BIN)/python -m streams.local.jars
@@ -63,6 +89,7 @@ tools: install ## what some tests drive: a browser, axe, promtool, curl, redis-c
 	@$(BIN)/python -m tests.browser.axe || true
 
 test: install jars tools ## every test, against a real Kafka and a real Redis (PYTEST='-k name' narrows)
+	$(call rust,--version,test $(OFFLINE))
 	$(BIN)/python -m pytest $(PYTEST)
 
 demo: install ## everything on this machine, page at http://127.0.0.1:8080 (DEMO_SECONDS=120 ends by itself)
@@ -105,5 +132,5 @@ lock: ## renew requirements/*.txt after a change of pyproject.toml (needs uv; UP
 	echo setuptools | $(LOCK) --constraint requirements/dev.txt - -o requirements/build.txt
 
 clean: ## remove .venv and everything built or cached in this folder (the jar cache stays)
-	rm -rf $(VENV) .local build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .local build dist native/target streams/lib *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

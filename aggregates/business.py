@@ -90,6 +90,11 @@ class BusinessClock:
         if pending:
             yield pending
 
+    def open_day(self, utc_day: int) -> tuple[int, list[tuple[int, int]]]:
+        """What is open of a UTC day (counted from 1970): the milliseconds in all, and from when to when."""
+        total_ms, spans = self._open_day(utc_day)
+        return total_ms, [(span.start_ms, span.end_ms) for span in spans]
+
     def _find_open_day(self, utc_day: int) -> _OpenDay:
         start_ms, end_ms = utc_day * DAY_MS, (utc_day + 1) * DAY_MS
         spans = tuple(

@@ -2,7 +2,8 @@
 
 A counter has a *field*, a tuple of its metric's letter and its dimensions, and a *value*: a count, or for durations
 a sparse vector of slots. Values add and subtract exactly, so a correction is the old contribution taken away and the
-new one added. Equal counters have equal bytes whatever the order they came about in.
+new one added. Equal counters have equal bytes whatever the order they came about in. The ledger, its caches and
+batches know fields and values as bytes only; `sums` adds those.
 
 | metric | dimensions | value |
 |---|---|---|
@@ -18,6 +19,7 @@ new one added. Equal counters have equal bytes whatever the order they came abou
 | `WAITING` | origin, group, channel, snoozed, since (ms) | contacts waiting since an instant of this day |
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -109,6 +111,18 @@ class Deltas:
                 else:
                     self.count(day, field, value * times)
 
+    def encoded(self) -> dict[int, dict[bytes, bytes]]:
+        """Per day the deltas of all fields that change, as bytes."""
+        days: dict[int, dict[bytes, bytes]] = {}
+        for day, fields in self.days.items():
+            into: dict[bytes, bytes] = {}
+            for field, value in fields.items():
+                if any(value.values()) if isinstance(value, dict) else value:
+                    into[encode_field(field)] = encode_value(value)
+            if into:
+                days[day] = into
+        return days
+
     def clear_zeros(self) -> None:
         """Forget what was added and taken away again, so that it costs no write."""
         for day, fields in list(self.days.items()):
@@ -187,3 +201,32 @@ def unpacked(numbers: list[int]) -> Vector:
         slot += step
         vector[slot] = n
     return vector
+
+
+def sums(fields: Iterable[bytes], held: Iterable[bytes], deltas: Iterable[bytes]) -> list[bytes]:
+    """What each field shall hold: what is held of it (empty: nothing) and its delta, added; empty where none is left.
+
+    Raises `NegativeCounter`, and `ValueError` when bytes are damaged.
+    """
+    totals = []
+    for field, before, delta in zip(fields, held, deltas, strict=True):
+        value = decode_value(before) if before else None
+        change = decode_value(delta)
+        try:
+            total = added(value, change)
+        except NegativeCounter:
+            raise NegativeCounter(decode_field(field)) from None
+        totals.append(b"" if total is None else encode_value(total))
+    return totals
+
+
+def combined(first: bytes, second: bytes) -> bytes:
+    """Both deltas of a field as one; empty when they cancel out."""
+    both = Deltas()
+    for delta in (first, second):
+        value = decode_value(delta)
+        if isinstance(value, dict):
+            both.observe(0, (), value, 1)
+        else:
+            both.count(0, (), value)
+    return both.encoded().get(0, {}).get(encode_field(()), b"")

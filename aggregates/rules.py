@@ -62,6 +62,10 @@ class Rules:
             return self._default_clock
         return self._clocks.get(advisor_id, self._default_clock)
 
+    def clocks(self) -> tuple[BusinessClock | None, dict[str, BusinessClock | None]]:
+        """The account's clock, and each known advisor's."""
+        return self._default_clock, dict(self._clocks)
+
     def schedule_of(self, advisor_id: str | None) -> str | None:
         """The name of the schedule that `clock_of` is made from."""
         return self._schedules.get(advisor_id or "", self.settings.default_schedule)

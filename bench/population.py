@@ -24,7 +24,7 @@ from schemas import events as ev
 from schemas.accounts import encode_settings
 from schemas.events import Event, encode_event
 from streams import kafka
-from streams.absolute import Held, day_changes
+from streams.absolute import day_changes
 from streams.config import Config, Secret
 from streams.keys import NamespaceKeys, archive_field, contact_key, rules_field
 from streams.ledger import Changes, DayWrite, Fence, RedisLedger
@@ -293,16 +293,11 @@ class _Shard:
         return Changes()
 
     async def _counters(self, deltas: dict[str, Deltas]) -> None:
-        for changed in deltas.values():
-            changed.clear_zeros()
-        nothing: Held = {
-            (day, account_id): dict.fromkeys(fields)
-            for account_id, changed in deltas.items()
-            for day, fields in changed.days.items()
-        }
+        days = {(day, account_id): fields for account_id, d in deltas.items() for day, fields in d.encoded().items()}
+        nothing = {day: [b""] * len(fields) for day, fields in days.items()}
         waiting: list[DayWrite] = []
         count = 0
-        for change in day_changes(nothing, deltas):
+        for change in day_changes(nothing, days):
             waiting.append(change.write)
             count += len(change.values) + 1
             if count >= COUNTERS_PER_COMMIT:

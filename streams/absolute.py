@@ -4,67 +4,72 @@ A shard has one writer, so counters are written as absolute values: no script ad
 writing once. What is stored of each touched counter comes from the cache, else from Redis under the session's fence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
-from aggregates.counters import Deltas, Field, Value, added, decode_value, encode_field, encode_value
+from aggregates.counters import sums
 from streams.caches import DayKey
 from streams.ledger import DayWrite, Reads
 from streams.session import Session
 
-Held = Mapping[DayKey, Mapping[Field, Value | None]]
-"""What Redis holds, of each day at least the counters that were asked for."""
+DayDeltas = Mapping[DayKey, Mapping[bytes, bytes]]
+"""Per account's day, how much to add to each field."""
+
+Sums = Callable[[Iterable[bytes], Iterable[bytes], Iterable[bytes]], list[bytes]]
+"""Like `aggregates.counters.sums`."""
 
 
 class DayChange(NamedTuple):
-    """New values of an account's day, for the cache and for the commit. `None`: nothing is left, so it goes."""
+    """New values of an account's day, for the cache and for the commit. Empty: nothing is left, so the field goes."""
 
     day: DayKey
-    values: dict[Field, Value | None]
+    values: dict[bytes, bytes]
     write: DayWrite
 
 
-async def held_values(session: Session, deltas: Mapping[str, Deltas]) -> Held:
-    """What Redis holds of each touched counter; the cache knows it from then on. Days past the horizon are left out.
+async def held_values(session: Session, deltas: DayDeltas) -> dict[DayKey, list[bytes]]:
+    """What Redis holds of each touched field, in their order, empty for nothing; the cache knows it from then on.
 
-    Raises `SessionLost`, `Unavailable`.
+    Days past the horizon are left out. Raises `SessionLost`, `Unavailable`.
     """
-    held: dict[DayKey, Mapping[Field, Value | None]] = {}
-    unknown: dict[DayKey, list[Field]] = {}
-    for account_id, changed in deltas.items():
-        for ordinal, fields in changed.days.items():
-            if ordinal < session.horizon:
-                continue
-            day = (ordinal, account_id)
-            known = held[day] = session.days.known(day)
-            missing = [field for field in fields if field not in known]
-            if missing:
-                unknown[day] = missing
+    held: dict[DayKey, list[bytes]] = {}
+    unknown: dict[DayKey, list[bytes]] = {}
+    for day, fields in deltas.items():
+        if day[0] < session.horizon:
+            continue
+        known = session.days.known(day)
+        found = [known.get(field) for field in fields]
+        if None in found:
+            unknown[day] = [field for field, value in zip(fields, found, strict=True) if value is None]
+        held[day] = [value or b"" for value in found]
     if unknown:
         keys = session.ledger.keys
-        reads = [Reads(keys.day(*day), [*map(encode_field, fields)]) for day, fields in unknown.items()]
-        for (day, missing), found in zip(unknown.items(), await session.read(reads), strict=True):
-            values = (None if data is None else decode_value(data) for data in found)
-            held[day] = session.days.put(day, dict(zip(missing, values, strict=True)))
+        reads = [Reads(keys.day(*day), fields) for day, fields in unknown.items()]
+        for (day, missing), values in zip(unknown.items(), await session.read(reads), strict=True):
+            known = session.days.put(day, {field: value or b"" for field, value in zip(missing, values, strict=True)})
+            held[day] = [known[field] for field in deltas[day]]
     return held
 
 
-def day_changes(held: Held, deltas: Mapping[str, Deltas]) -> list[DayChange]:
-    """What each touched counter of the days in `held` shall hold. Raises `NegativeCounter`."""
+def day_changes(held: Mapping[DayKey, list[bytes]], deltas: DayDeltas, add: Sums = sums) -> list[DayChange]:
+    """What each touched field of the days in `held` shall hold. Raises `NegativeCounter`."""
+    days = [(day, deltas[day]) for day in held]
+    totals = iter(
+        add(
+            chain.from_iterable(fields for _, fields in days),
+            chain.from_iterable(held.values()),
+            chain.from_iterable(fields.values() for _, fields in days),
+        )
+    )
     changes = []
-    for account_id, changed in deltas.items():
-        for ordinal, fields in changed.days.items():
-            day = (ordinal, account_id)
-            if day not in held:
-                continue
-            known = held[day]
-            change = DayChange(day, {}, DayWrite(ordinal, account_id))
-            _, values, write = change
-            for field, delta in fields.items():
-                value = values[field] = added(known[field], delta, field)
-                if value is None:
-                    write.deleted.append(encode_field(field))
-                else:
-                    write.values += (encode_field(field), encode_value(value))
-            changes.append(change)
+    for day, fields in days:
+        values = dict(zip(fields, totals, strict=False))
+        write = DayWrite(*day)
+        for field, value in values.items():
+            if value:
+                write.values += (field, value)
+            else:
+                write.deleted.append(field)
+        changes.append(DayChange(day, values, write))
     return changes

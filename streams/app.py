@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from streams.batch import Batch, BatchProcessor
 from streams.claims import Claims
 from streams.collector import Growth
+from streams.compiled_fold import CompiledFold
 from streams.config import Config
 from streams.dead_letters import DeadLetterLimit, DeadLetters
 from streams.housekeeping import Housekeeping
@@ -76,11 +77,12 @@ def create_app(
     producer: AIOKafkaProducer,
     registry: CollectorRegistry,
     fail: Callable[[str], None],
+    compiled: CompiledFold | None = None,
 ) -> WorkerApp:
     """The app of one worker; call it inside the event loop that will run it.
 
     Clients are started and stopped by the caller, except that the intake stops the consumer when it hands over. `fail`
-    is called with a message when the worker cannot go on.
+    is called with a message when the worker cannot go on. `compiled` folds what it can, Python the rest.
     """
     app = WorkerApp(
         config.group_id,
@@ -94,11 +96,15 @@ def create_app(
     rules = RulesStore(client, keys, config.cache_accounts)
     dead_letters = DeadLetters(producer, config.topics.dead_letters)
     limit = DeadLetterLimit(config.dead_letter_ratio, config.dead_letter_window, config.dead_letter_run)
-    processor = BatchProcessor(rules, dead_letters, limit, metrics, config.lateness_ms, grown=Growth().add)
+    processor = BatchProcessor(
+        rules, dead_letters, limit, metrics, config.lateness_ms, grown=Growth().add, compiled=compiled
+    )
     claims = Claims(config, consumer, lambda shard: RedisLedger(client, keys.shard(shard), shard))
     batches = app.channel()
     settings = app.channel()
-    ownership = app.ownership = Ownership(config, consumer, claims, rules, metrics, fail)
+    ownership = app.ownership = Ownership(
+        config, consumer, claims, rules, metrics, fail, None if compiled is None else compiled.scan
+    )
     rules.until_read = ownership.until_settings_are_read
     options = {"loop": app.loop, "beacon": app.beacon}
     # Faust's hints ask for its own events; whatever is put on a channel comes out of it.

@@ -1,14 +1,15 @@
 """What a fetched record holds, found out once: when it is fetched. Ordering, folding and dead-lettering go by it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import repeat
 
 import msgspec
 from msgspec import Struct
 
 from schemas.errors import InvalidEvent, UnknownType
-from schemas.events import Event, decode_timed_record, instant_us
+from schemas.events import Event, decode_event, decode_timed_record, instant_us
 from streams.dead_letters import DeadLetter
 from streams.kafka import EVENT_TOPICS, ConsumerRecord
 from streams.keys import contact_key
@@ -18,7 +19,7 @@ UNKNOWN_US = -1
 
 
 class Arrival(Struct, gc=False):
-    """A record of the topic at this place of `EVENT_TOPICS`. Without an event it is set aside, or of unknown type."""
+    """A record of the topic at this place of `EVENT_TOPICS`: an event, or set aside, or of unknown type."""
 
     topic: int
     record: ConsumerRecord
@@ -26,13 +27,24 @@ class Arrival(Struct, gc=False):
     """Bytes of key and value."""
     order_us: int
     """When it counts as having happened, for the order of both topics; see `streams/merge.py`."""
-    event: Event | None = None
     at_us: int = UNKNOWN_US
     """When the event happened."""
+    account_id: str = ""
     contact: bytes = b""
-    """Names the contact in the shard's hash of states."""
+    """Names the contact in the shard's hash of states; empty where there is no event."""
+    decoded: Event | None = None
+    """The event, if Python has decoded it."""
     letter: DeadLetter | None = None
     """The record set aside, when it breaks the contract."""
+
+    @property
+    def event(self) -> Event:
+        """The event. Only to be asked for where there is one."""
+        event = self.decoded
+        if event is None:
+            assert self.record.value is not None
+            event = self.decoded = decode_event(self.record.value)
+        return event
 
 
 class _Head(Struct, gc=False):
@@ -42,13 +54,21 @@ class _Head(Struct, gc=False):
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
-def arrivals_of(topic: int, records: Iterable[ConsumerRecord]) -> list[Arrival]:
+Scan = Callable[[int, Sequence[ConsumerRecord]], Iterable[tuple[int, str]]]
+"""Looks at records of a topic: per record the event's instant and account; `UNKNOWN_US` if Python must decode it."""
+
+
+def arrivals_of(topic: int, records: Sequence[ConsumerRecord], scan: Scan | None = None) -> list[Arrival]:
     """Decode records; what breaks the contract becomes a dead letter, an unknown type is neither that nor an event."""
     name = EVENT_TOPICS[topic]
     arrivals = []
-    for record in records:
+    scanned = scan(topic, records) if scan is not None else repeat((UNKNOWN_US, ""))
+    for record, (at_us, account_id) in zip(records, scanned, strict=False):
         key, value = record.key, record.value
         size = (len(key) if key else 0) + (len(value) if value else 0)
+        if at_us != UNKNOWN_US:
+            arrivals.append(Arrival(topic, record, size, at_us, at_us, account_id, _account_part(account_id) + key))
+            continue
         try:
             event, at_us = decode_timed_record(name, key, value, record.timestamp)
         except UnknownType:
@@ -58,7 +78,9 @@ def arrivals_of(topic: int, records: Iterable[ConsumerRecord]) -> list[Arrival]:
             arrivals.append(Arrival(topic, record, size, occurred_us(value), letter=letter))
         else:
             # The record's key is the contact's id, or it would not have passed.
-            arrivals.append(Arrival(topic, record, size, at_us, event, at_us, _account_part(event.account_id) + key))
+            account_id = event.account_id
+            contact = _account_part(account_id) + key
+            arrivals.append(Arrival(topic, record, size, at_us, at_us, account_id, contact, event))
     return arrivals
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, time
 
+from aggregates.counters import sums
 from aggregates.errors import ArchiveNeeded, MissingRules, NegativeCounter, StateVersionError
-from aggregates.history import ContactHistory
+from aggregates.history import ContactHistory, Outcome
 from aggregates.rules import RulesBook
 from schemas.accounts import encode_settings
 from streams.absolute import day_changes, held_values
 from streams.arrivals import Arrival
+from streams.compiled_fold import CompiledFold
 from streams.dead_letters import FOLD_ERROR, TOO_LATE, DeadLetter, DeadLetterLimit, DeadLetters
 from streams.errors import SessionLost, ShardStopped
 from streams.folding import BrokenFold, Folded, SortedOut, accounts_of, fold, sort_out
@@ -24,7 +26,7 @@ from streams.keys import archive_field, rules_field
 from streams.ledger import Changes, Positions, Reads
 from streams.metrics import WorkerMetrics
 from streams.rules_store import RulesStore, add_versions
-from streams.session import Session, history_of
+from streams.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +53,12 @@ class BatchProcessor:
         lateness_ms: int,
         fold_events: Callable[..., Folded] = fold,
         grown: Callable[[int], None] = lambda _: None,
+        compiled: CompiledFold | None = None,
     ) -> None:
-        """`grown` is told by how many entries the caches grew with each commit."""
+        """`grown` is told by how many entries the caches grew with each commit.
+
+        `compiled` folds what it can, `fold_events` the rest.
+        """
         self._rules = rules
         self._dead_letters = dead_letters
         self._limit = limit
@@ -60,6 +66,8 @@ class BatchProcessor:
         self._lateness_ms = lateness_ms
         self._fold = fold_events
         self._grown = grown
+        self._compiled = compiled
+        self._sums = sums if compiled is None else compiled.sums
 
     async def apply(self, batch: Batch) -> None:
         """Take the batch in: afterwards the session stands at its end, in memory and in Redis.
@@ -84,11 +92,18 @@ class BatchProcessor:
         session = batch.session
         accounts = accounts_of(found.events)
         books = await self._rules.books(set(accounts.values()))
-        histories, folded = await self._folded(session, found.events, accounts, books)
-        for deltas in folded.deltas.values():
-            deltas.clear_zeros()
-        days = day_changes(await held_values(session, folded.deltas), folded.deltas)
-        changes = self._changes(batch, histories, folded.touched, books)
+        states = await self._states(session, accounts)
+        folded = Folded()
+        rest: Sequence[Arrival] = found.events
+        if self._compiled is not None:
+            started = perf_counter()
+            rest = self._compiled.fold(rest, states, books, self._lateness_ms, folded)
+            self._metrics.fold_seconds.observe(perf_counter() - started)
+        compiled = folded.outcomes[Outcome.APPLIED]
+        if rest:
+            folded.add(await self._folded(session, rest, states, books))
+        days = day_changes(await held_values(session, folded.days), folded.days, self._sums)
+        changes = self._changes(batch, folded, books)
         changes.days = [change.write for change in days]
         letters = found.letters + folded.letters
         verdicts = _verdicts(batch.records, letters)
@@ -102,26 +117,25 @@ class BatchProcessor:
         self._metrics.commit_seconds.observe(perf_counter() - started)
         if not session.dropped:
             before = session.remembered
-            session.histories.put(histories.items())
+            session.states.put(states.items())
+            session.states.put(folded.states.items())
             for change in days:
                 session.days.put(change.day, change.values)
             session.stored_rules.update((account_id, book.current.version) for account_id, book in books.items())
             self._grown(session.remembered - before)
         self._limit.accept(verdicts)
+        self._metrics.compiled.inc(compiled)
         self._count(batch, found, folded, letters)
 
     async def _folded(
-        self,
-        session: Session,
-        events: Sequence[Arrival],
-        accounts: Mapping[bytes, str],
-        books: Mapping[str, RulesBook],
-    ) -> tuple[dict[bytes, ContactHistory], Folded]:
-        """Fold the batch. A record that breaks the fold is set aside, and the batch folded again without it."""
+        self, session: Session, events: Sequence[Arrival], states: Mapping[bytes, bytes], books: Mapping[str, RulesBook]
+    ) -> Folded:
+        """Fold in Python. A record that breaks the fold is set aside, and all is folded again without it."""
+        accounts = accounts_of(events)
         broken_letters: list[DeadLetter] = []
         archived: set[bytes] = set()
         while True:
-            histories = await self._histories(session, accounts)
+            histories = {contact: history_of(states[contact]) for contact in accounts}
             await self._attach_archives(
                 session, archived | _needing_archives(events, histories, self._lateness_ms), histories
             )
@@ -130,8 +144,6 @@ class BatchProcessor:
             try:
                 folded = self._fold(events, histories, books, self._lateness_ms)
             except BrokenFold as broken:
-                # What was folded before it has changed the histories at hand: forget them, and read them again.
-                session.histories.forget(histories)
                 contact, record = broken.arrival.contact, broken.arrival.record
                 if isinstance(broken.cause, ArchiveNeeded) and contact not in archived:
                     archived.add(contact)
@@ -141,27 +153,26 @@ class BatchProcessor:
                 events = [event for event in events if event.record is not record]
             else:
                 folded.letters += broken_letters
-                return histories, folded
+                return folded
             finally:
                 self._metrics.fold_seconds.observe(perf_counter() - started)
 
-    async def _histories(self, session: Session, contacts: Iterable[bytes]) -> dict[bytes, ContactHistory]:
-        """The contacts' histories, from the cache or under the fence."""
-        histories = {}
+    async def _states(self, session: Session, contacts: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The contacts' states, from the cache or under the fence; empty for contacts never heard of."""
+        states = {}
         missing = []
         for contact in contacts:
-            history = session.histories.get(contact)
-            if history is None:
+            state = session.states.get(contact)
+            if state is None:
                 missing.append(contact)
             else:
-                histories[contact] = history
+                states[contact] = state
         if missing:
             started = perf_counter()
             (found,) = await session.read([Reads(session.ledger.keys.states, missing)])
             self._metrics.read_seconds.observe(perf_counter() - started)
-            for contact, data in zip(missing, found, strict=True):
-                histories[contact] = history_of(data)
-        return histories
+            states.update((contact, data or b"") for contact, data in zip(missing, found, strict=True))
+        return states
 
     async def _attach_archives(
         self, session: Session, contacts: set[bytes], histories: Mapping[bytes, ContactHistory]
@@ -203,19 +214,10 @@ class BatchProcessor:
         for (account_id, version), data in zip(wanted, found, strict=True):
             add_versions(books[account_id], account_id, {version: data})
 
-    def _changes(
-        self,
-        batch: Batch,
-        histories: Mapping[bytes, ContactHistory],
-        touched: set[bytes],
-        books: Mapping[str, RulesBook],
-    ) -> Changes:
-        changes = Changes(checks=_checks(batch.records))
-        for contact in touched:
-            history = histories[contact]
-            for number, chunk in history.compact(self._lateness_ms):
-                changes.archive += (archive_field(contact, number), chunk)
-            changes.states += (contact, history.encode())
+    def _changes(self, batch: Batch, folded: Folded, books: Mapping[str, RulesBook]) -> Changes:
+        changes = Changes(checks=_checks(batch.records), archive=folded.archive)
+        for contact, state in folded.states.items():
+            changes.states += (contact, state)
         for account_id, book in books.items():
             rules = book.current
             if (account_id, rules.version) not in batch.session.stored_rules:
@@ -246,6 +248,11 @@ def checksum(record: ConsumerRecord) -> bytes:
     return b"%d:%08x" % (record.offset, crc)
 
 
+def history_of(state: bytes) -> ContactHistory:
+    """The history in a stored state; a new one for a contact never heard of."""
+    return ContactHistory.decode(state) if state else ContactHistory()
+
+
 def _checks(arrivals: Sequence[Arrival]) -> tuple[bytes | None, bytes | None]:
     last: list[bytes | None] = [None, None]
     waiting = {0, 1}
@@ -265,7 +272,6 @@ def _needing_archives(
         arrival.contact
         for arrival in events
         if (history := histories[arrival.contact]).archive_count
-        and arrival.event is not None
         and history.needs_archive(arrival.event, lateness_ms, arrival.at_us)
     }
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from schemas.topics import Topics, topics
+from streams.compiled import MODES
 
 PREFIX = "MEDIANA_"
 FILE_VARIABLE = "MEDIANA_CONFIG"
@@ -123,6 +124,7 @@ class Config:
     log_level: str = _setting("info", "debug, info, warning or error")
     log_format: str = _setting("text", "text for people, or json: one object a line for collectors")
 
+    fold: str = _setting("auto", "what folds events: compiled, python, or auto: compiled where it was built")
     agents: int = _setting(8, "batches of different shards that may wait for Redis at once")
     batch_events: int = _setting(2000, "most records of a commit; 2,000 keep Redis busy for some 6 ms")
     batch_bytes: int = _setting(4 << 20, "most bytes of records of a commit (a longer record goes alone)")
@@ -286,6 +288,7 @@ def _check(config: Config) -> None:
         ("kafka_sasl_mechanism", _SASL_MECHANISMS),
         ("log_level", _LOG_LEVELS),
         ("log_format", _LOG_FORMATS),
+        ("fold", MODES),
     ):
         if getattr(config, name) not in allowed:
             raise ConfigError(PREFIX + name.upper(), f"must be one of {', '.join(allowed)}")

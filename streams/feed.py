@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from streams.arrivals import Scan
 from streams.batch import Batch, checksum
 from streams.errors import Fatal
 from streams.kafka import ConsumerRecord, TopicPartition
@@ -30,7 +31,9 @@ class ShardFeed:
         most: int,
         most_bytes: int,
         history_ms: int = 0,
+        scan: Scan | None = None,
     ) -> None:
+        self._scan = scan
         self._history_ms = history_ms
         self.shard = shard
         self.partitions = partitions
@@ -47,7 +50,7 @@ class ShardFeed:
         """When it last committed, or had nothing to do."""
         self._most = most
         self._most_bytes = most_bytes
-        self._buffers = (TopicBuffer(CONTACTS, 0), TopicBuffer(CONVERSATIONS, 0))
+        self._buffers = (TopicBuffer(CONTACTS, 0, scan), TopicBuffer(CONVERSATIONS, 0, scan))
         self._checks: list[bytes | None] = [None, None]
         self._seeks: list[int] = []
         self._taken = Positions(0, 0)
@@ -94,8 +97,8 @@ class ShardFeed:
         self._taken = self.session.positions
         self._dry_since = [None, None]
         self._buffers = (
-            TopicBuffer(CONTACTS, self._taken.contacts),
-            TopicBuffer(CONVERSATIONS, self._taken.conversations),
+            TopicBuffer(CONTACTS, self._taken.contacts, self._scan),
+            TopicBuffer(CONVERSATIONS, self._taken.conversations, self._scan),
         )
         return seeks
 

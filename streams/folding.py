@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aggregates.counters import Deltas
+from aggregates.counters import Deltas, combined
 from aggregates.errors import MissingRules, NegativeCounter
 from aggregates.history import ContactHistory, Outcome
 from aggregates.rules import RulesBook
 from schemas.events import BaseEvent, type_name
 from streams.arrivals import Arrival
+from streams.caches import DayKey
 from streams.dead_letters import TOO_LATE, DeadLetter
+from streams.keys import archive_field
 
 _TOO_LATE = "the event is further behind its contact's newest event than the lateness window"
 
@@ -29,32 +31,48 @@ class SortedOut:
 class Folded:
     """What a batch's events changed."""
 
-    deltas: dict[str, Deltas] = field(default_factory=dict)
-    """Per account."""
-    touched: set[bytes] = field(default_factory=set)
-    """Contacts whose history changed."""
+    states: dict[bytes, bytes] = field(default_factory=dict)
+    """The new state of each contact whose history changed."""
+    archive: list[bytes] = field(default_factory=list)
+    """Fields and chunks of contacts' archives, in turn."""
+    days: dict[DayKey, dict[bytes, bytes]] = field(default_factory=dict)
+    """Per account's day, how much to add to each field."""
     letters: list[DeadLetter] = field(default_factory=list)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     types: Counter[str] = field(default_factory=Counter)
 
-    def deltas_of(self, account_id: str) -> Deltas:
-        """The account's deltas, to be added to."""
-        deltas = self.deltas.get(account_id)
-        if deltas is None:
-            deltas = self.deltas[account_id] = Deltas()
-        return deltas
+    def add(self, other: "Folded") -> None:
+        """Take in what became of other contacts of the batch."""
+        self.states |= other.states
+        self.archive += other.archive
+        for day, fields in other.days.items():
+            self.add_day(day, fields)
+        self.letters += other.letters
+        self.outcomes += other.outcomes
+        self.types += other.types
+
+    def add_day(self, day: DayKey, fields: dict[bytes, bytes]) -> None:
+        """Take in the deltas of an account's day; `fields` is of no more use."""
+        into = self.days.setdefault(day, {})
+        for name in into.keys() & fields.keys():
+            both = combined(into[name], fields.pop(name))
+            if both:
+                into[name] = both
+            else:
+                del into[name]
+        into |= fields
 
 
 def accounts_of(events: Iterable[Arrival]) -> dict[bytes, str]:
     """The contacts of events, each with its account."""
-    return {arrival.contact: arrival.event.account_id for arrival in events if arrival.event is not None}
+    return {arrival.contact: arrival.account_id for arrival in events}
 
 
 def sort_out(arrivals: Iterable[Arrival]) -> SortedOut:
     """A batch's events, and what else it holds."""
     batch = SortedOut()
     for arrival in arrivals:
-        if arrival.event is not None:
+        if arrival.contact:
             batch.events.append(arrival)
         elif arrival.letter is not None:
             batch.letters.append(arrival.letter)
@@ -81,17 +99,16 @@ def fold(
     """Fold all events in order into `histories`. Raises `BrokenFold`, `MissingRules`, `NegativeCounter`."""
     folded = Folded()
     types: Counter[type[BaseEvent]] = Counter()
-    touched = folded.touched
+    touched: set[bytes] = set()
     applied, too_late, late = Outcome.APPLIED, Outcome.TOO_LATE, 0
     into: dict[str, tuple[RulesBook, Deltas]] = {}
     for arrival in events:
-        event = arrival.event
-        assert event is not None
-        account_id = event.account_id
+        account_id = arrival.account_id
         try:
             known = into.get(account_id)
             if known is None:
-                known = into[account_id] = (books[account_id], folded.deltas_of(account_id))
+                known = into[account_id] = (books[account_id], Deltas())
+            event = arrival.event
             outcome = histories[arrival.contact].fold(event, known[0], lateness_ms, known[1], arrival.at_us)
         except (MissingRules, NegativeCounter, MemoryError):
             raise
@@ -108,4 +125,11 @@ def fold(
     outcomes = {applied: done, too_late: late, Outcome.DUPLICATE: len(events) - done - late}
     folded.outcomes.update({outcome: count for outcome, count in outcomes.items() if count})
     folded.types.update({type_name(kind): count for kind, count in types.items()})
+    for account_id, (_, deltas) in into.items():
+        folded.days |= {(day, account_id): fields for day, fields in deltas.encoded().items()}
+    for contact in touched:
+        history = histories[contact]
+        for number, chunk in history.compact(lateness_ms):
+            folded.archive += (archive_field(contact, number), chunk)
+        folded.states[contact] = history.encode()
     return folded

@@ -102,7 +102,7 @@ class Housekeeping(Service):
         metrics.shards.labels("owned").set(len(feeds))
         metrics.shards.labels("open").set(len(sessions))
         metrics.shards.labels("stopped").set(sum(feed.stopped for feed in feeds))
-        metrics.cached_contacts.set(sum(len(session.histories) for session in sessions))
+        metrics.cached_contacts.set(sum(len(session.states) for session in sessions))
         metrics.cached_counters.set(sum(len(session.days) for session in sessions))
 
     async def _watch(self, feeds: list[ShardFeed]) -> None:

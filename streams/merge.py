@@ -8,7 +8,7 @@ not made later still by contact events that could have waited, for those are tak
 from collections import deque
 from dataclasses import dataclass
 
-from streams.arrivals import UNKNOWN_US, Arrival, arrivals_of
+from streams.arrivals import UNKNOWN_US, Arrival, Scan, arrivals_of
 from streams.kafka import EVENT_TOPICS, ConsumerRecord
 from streams.ledger import Positions
 
@@ -27,10 +27,11 @@ _NEVER_US = 1 << 62
 class TopicBuffer:
     """Records of one partition that are fetched and not yet in a batch. `topic` is its place in `EVENT_TOPICS`."""
 
-    __slots__ = ("_topic", "bytes", "fetched", "records")
+    __slots__ = ("_scan", "_topic", "bytes", "fetched", "records")
 
-    def __init__(self, topic: int, fetched: int) -> None:
+    def __init__(self, topic: int, fetched: int, scan: Scan | None = None) -> None:
         self._topic = topic
+        self._scan = scan
         self.fetched = fetched
         """The consumer's position after the last fetch."""
         self.records: deque[Arrival] = deque()
@@ -38,7 +39,7 @@ class TopicBuffer:
 
     def add(self, records: list[ConsumerRecord], fetched: int) -> None:
         """Take in what a fetch brought, and where it ended."""
-        arrivals = arrivals_of(self._topic, records)
+        arrivals = arrivals_of(self._topic, records, self._scan)
         self.bytes += sum([arrival.size for arrival in arrivals])
         self.fetched = fetched
         if self._topic == CONVERSATIONS:

@@ -43,6 +43,7 @@ WORKER_METRICS: tuple[Metric, ...] = (
         "Events folded and committed, by type.",
         known=tuple(map(type_name, EVENT_TYPES)),
     ),
+    Metric("mediana_compiled_events_total", "counter", (), "Events folded by the compiled fold; the others by Python."),
     Metric("mediana_duplicates_total", "counter", (), "Events whose id their contact's history already held."),
     Metric("mediana_late_events_total", "counter", (), "Conversation events past the lateness window, set aside."),
     Metric("mediana_unknown_events_total", "counter", (), "Events of a type this version does not know, skipped."),
@@ -105,6 +106,7 @@ class WorkerMetrics:
             return found
 
         self.events = counter("mediana_events_total")
+        self.compiled = counter("mediana_compiled_events_total")
         self.duplicates = counter("mediana_duplicates_total")
         self.late = counter("mediana_late_events_total")
         self.unknown = counter("mediana_unknown_events_total")

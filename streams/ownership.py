@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from streams.arrivals import Scan
 from streams.claims import Claims
 from streams.config import Config
 from streams.errors import EngineError, Fatal, SessionLost, ShardStopped, Unavailable
@@ -44,6 +45,7 @@ class Ownership:
         rules: RulesStore,
         metrics: WorkerMetrics,
         fail: Callable[[str], None],
+        scan: Scan | None = None,
     ) -> None:
         self.shards: dict[int, ShardFeed] = {}
         self.settings: dict[int, SettingsFeed] = {}
@@ -53,7 +55,7 @@ class Ownership:
         self.fail = fail
         self._topics = config.topics
         # An event sent this long after it happened is history: overtaken, it could come too late.
-        self._limits = (config.batch_events, config.batch_bytes, config.lateness_ms // 2)
+        self._limits = (config.batch_events, config.batch_bytes, config.lateness_ms // 2, scan)
         self._consumer = consumer
         self._claims = claims
         self._rules = rules

@@ -7,8 +7,7 @@ reads the log from the position it finds.
 
 import asyncio
 
-from aggregates.history import ContactHistory
-from streams.caches import DayCache, HistoryCache
+from streams.caches import DayCache, StateCache
 from streams.errors import EngineError
 from streams.ledger import Changes, Claim, Fence, Ledger, Positions, Reads
 
@@ -24,7 +23,7 @@ class Session:
         self.dropped = False
         self._resting = asyncio.Event()
         self._resting.set()
-        self.histories = HistoryCache(cache_contacts)
+        self.states = StateCache(cache_contacts)
         self.days = DayCache(cache_fields)
         self.stored_rules: set[tuple[str, int]] = set()
         """Versions of settings that the shard's hash is known to hold."""
@@ -37,7 +36,7 @@ class Session:
     @property
     def remembered(self) -> int:
         """Entries of the caches: contacts, and counters."""
-        return len(self.histories) + len(self.days)
+        return len(self.states) + len(self.days)
 
     @property
     def in_flight(self) -> bool:
@@ -59,7 +58,7 @@ class Session:
     def drop(self) -> None:
         """End the session. What it remembers goes too."""
         self.dropped = True
-        self.histories = HistoryCache(0)
+        self.states = StateCache(0)
         self.days = DayCache(0)
         self.stored_rules = set()
 
@@ -88,8 +87,3 @@ class Session:
 
     def _moved_on(self, fence: Fence) -> bool:
         return self.in_flight or self.fence != fence
-
-
-def history_of(data: bytes | None) -> ContactHistory:
-    """The history in a stored state; a new one for a contact never heard of."""
-    return ContactHistory() if data is None else ContactHistory.decode(data)

@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from streams import collector, kafka
 from streams.app import WorkerApp, create_app
+from streams.compiled import load
+from streams.compiled_fold import CompiledFold
 from streams.config import Config
 from streams.errors import Fatal
 from streams.metrics_server import MetricsServer
@@ -97,6 +99,9 @@ async def _run(config: Config) -> int:
 
 async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], None]) -> WorkerApp:
     """Check everything, then start everything; what was started is stopped by the stack, in reverse."""
+    library, reason = load(config.fold)
+    logger.info("%s", reason)
+    fold = None if library is None else CompiledFold(library, config.cache_accounts)
     registry = CollectorRegistry()
     # From the first moment: a supervisor sees a worker that waits for its servers as live, and not ready.
     server = MetricsServer(registry, config.metrics_host, config.metrics_port)
@@ -110,7 +115,7 @@ async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], Non
     consumer = await _started(broker, lambda: kafka.event_consumer(config), stack)
     await patiently("Redis or Kafka", lambda: open_namespace(config, client, consumer, partitions))
     producer = await _started(broker, lambda: kafka.producer(config), stack)
-    app = create_app(config, client, consumer, producer, registry, end)
+    app = create_app(config, client, consumer, producer, registry, end, fold)
     server.ready = app.why_not_ready
     stack.push_async_callback(app.stop)
     await app.start()

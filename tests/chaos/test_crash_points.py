@@ -172,8 +172,8 @@ def test_when_caches_outlive_their_session_it_goes_wrong(monkeypatch: pytest.Mon
 
     def remembering(self: Session, *arguments: Any) -> None:
         began(self, *arguments)
-        histories, days = kept.setdefault(id(arguments[1]._client.data), (self.histories, self.days))
-        self.histories, self.days = histories, days
+        states, days = kept.setdefault(id(arguments[1]._client.data), (self.states, self.days))
+        self.states, self.days = states, days
 
     monkeypatch.setattr(Session, "__init__", remembering)
     assert goes_wrong()

@@ -70,11 +70,12 @@ async def test_a_correction_of_a_forgotten_day_changes_nothing_now_or_after_anot
     correction = Deltas()
     correction.count(OLD, ("n", "Web", None, "whatsapp", 0), -1)
     correction.count(RECENT, ("n", "Web", None, "whatsapp", 0), 1)
-    assert set(await held_values(session, {"acme": correction})) == {(RECENT, "acme")}
+    deltas = {(day, "acme"): fields for day, fields in correction.encoded().items()}
+    assert set(await held_values(session, deltas)) == {(RECENT, "acme")}
     claim = await ledger.claim()
     assert claim is not None
     assert claim.horizon == HORIZON
-    assert set(await held_values(Session(0, ledger, claim, 10, 10), {"acme": correction})) == {(RECENT, "acme")}
+    assert set(await held_values(Session(0, ledger, claim, 10, 10), deltas)) == {(RECENT, "acme")}
 
 
 async def test_a_worker_that_was_replaced_forgets_nothing(client: Any, namespace: str) -> None:

@@ -90,7 +90,7 @@ def breaking_at(*ids: str) -> Any:
 
     def fold(events: Sequence[Arrival], histories: Any, books: Any, lateness_ms: int) -> Any:
         for place, arrival in enumerate(events):
-            if arrival.event is not None and arrival.event.id in ids:
+            if arrival.event.id in ids:
                 folding.fold(events[: place + 1], histories, books, lateness_ms)
                 raise folding.BrokenFold(arrival, ZeroDivisionError("division by zero"))
         return folding.fold(events, histories, books, lateness_ms)

@@ -2,9 +2,8 @@
 
 import pytest
 
-from aggregates.history import ContactHistory
 from streams.batch import checksum
-from streams.caches import DayCache, HistoryCache
+from streams.caches import DayCache, StateCache
 from streams.errors import Fatal
 from streams.feed import HOLD_SECONDS, ShardFeed
 from streams.kafka import TopicPartition
@@ -157,22 +156,19 @@ def test_lag_is_counted_from_what_is_committed() -> None:
 
 
 def test_the_contact_used_longest_ago_is_forgotten_first() -> None:
-    cache = HistoryCache(2)
-    histories = {name: ContactHistory() for name in (b"a", b"b", b"c")}
-    cache.put([(b"a", histories[b"a"]), (b"b", histories[b"b"])])
-    assert cache.get(b"a") is histories[b"a"]
-    cache.put([(b"c", histories[b"c"])])
-    assert (cache.get(b"a"), cache.get(b"b"), len(cache)) == (histories[b"a"], None, 2)
-    cache.forget([b"a", b"nobody"])
-    assert cache.get(b"a") is None
+    cache = StateCache(2)
+    cache.put([(b"a", b"state of a"), (b"b", b"state of b")])
+    assert cache.get(b"a") == b"state of a"
+    cache.put([(b"c", b"")])
+    assert (cache.get(b"a"), cache.get(b"b"), cache.get(b"c"), len(cache)) == (b"state of a", None, b"", 2)
 
 
 def test_days_are_forgotten_whole_and_their_counters_counted() -> None:
     cache = DayCache(3)
-    cache.put((1, "acme"), {("n",): 1, ("c",): None})
-    cache.put((1, "acme"), {("n",): 2})
-    assert (len(cache), cache.known((1, "acme"))) == (2, {("n",): 2, ("c",): None})
-    cache.put((2, "acme"), {("n",): 1, ("c",): 1})
+    cache.put((1, "acme"), {b"n": b"1", b"c": b""})
+    cache.put((1, "acme"), {b"n": b"2"})
+    assert (len(cache), cache.known((1, "acme"))) == (2, {b"n": b"2", b"c": b""})
+    cache.put((2, "acme"), {b"n": b"1", b"c": b"1"})
     assert (len(cache), cache.known((1, "acme"))) == (2, {})
     cache.forget((2, "acme"))
     cache.forget((9, "acme"))

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from streams.arguments import parse_arguments
+from streams.compiled import LIBRARY
 from streams.config import SETTINGS, Config
 from streams.local.jars import KAFKA_VERSION
 
@@ -141,5 +142,50 @@ def test_every_dependency_is_locked() -> None:
 def test_make_explains_every_target_that_people_call() -> None:
     text = (ROOT / "Makefile").read_text()
     explained = set(re.findall(r"^([a-z]+):.*## ", text, re.MULTILINE))
-    assert explained >= {"help", "install", "lint", "fmt", "test", "demo", "bench", "clean"}
+    assert explained >= {"help", "install", "native", "lint", "fmt", "test", "demo", "bench", "clean"}
     assert ".DEFAULT_GOAL := help" in text
+
+
+# --- the compiled fold ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_built_for_this_machine_is_neither_committed_nor_sent_to_the_builder() -> None:
+    built = {"native/target", "native/Cargo.lock", "streams/lib"}
+    assert built <= {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    sent = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in built:
+        # The last line that fits decides.
+        assert sent.index(name) > sent.index(f"!{name.partition('/')[0]}")
+
+
+def test_the_image_builds_the_compiled_fold_before_its_wheel_and_looks_whether_it_can_be_used() -> None:
+    text = dockerfile()
+    steps = ["install --yes --no-install-recommends cargo", "sh native/build.sh", "pip wheel", "open_library()"]
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_makefile_and_build_put_the_library_where_the_worker_looks() -> None:
+    name, ending = LIBRARY.name.rsplit(".", 1)
+    folder = LIBRARY.parent.relative_to(ROOT).as_posix()
+    assert re.search(rf"^FOLD +:= {folder}/{name}\..*\b{ending}\b", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    build = (ROOT / "native" / "build.sh").read_text()
+    assert f"library={LIBRARY.name}" in build
+    assert f"mkdir -p {folder}\n" in build
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["streams"]
+    assert f"{LIBRARY.parent.name}/{name}.*" in data
+
+
+def test_the_crate_needs_no_other_and_the_rust_of_debian_12_will_do() -> None:
+    crate = tomllib.loads((ROOT / "native" / "Cargo.toml").read_text())
+    assert crate.get("dependencies", {}) == {}
+    assert crate.get("build-dependencies", {}) == {}
+    assert crate["lib"]["crate-type"] == ["cdylib"]
+    assert f"lib{crate['lib'].get('name', crate['package']['name'])}" == LIBRARY.stem
+    # cargo writes its lock file in a form that this version reads.
+    assert crate["package"]["rust-version"] == "1.63"
+
+
+def test_continuous_integration_does_not_do_without_the_compiled_fold() -> None:
+    steps = re.findall(r"^step \w+ make (\w+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert steps == ["install", "native", "lint", "test"]

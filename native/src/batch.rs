@@ -1,0 +1,183 @@
+//! Records of a fetch, and a batch's events contact by contact: what can be done here is, the rest is told to Python.
+
+use std::collections::HashMap;
+
+use crate::contact::CLOSED;
+use crate::counters::{put_value, sum, Changes, Deltas, Fast};
+use crate::event::{parse, scan};
+use crate::history::History;
+use crate::pack::*;
+use crate::rules::{Need, Rules};
+
+/// Per record its event's instant, or -1, and its account's place in the answer: `[account id...]`.
+pub fn scan_all<'a>(
+    topic: u8,
+    records: impl Iterator<Item = (&'a [u8], &'a [u8], i64)>,
+    instants_us: &mut [i64],
+    account_of: &mut [u32],
+) -> Vec<u8> {
+    let mut places: HashMap<&str, u32, Fast> = HashMap::default();
+    let mut names: Vec<&str> = Vec::new();
+    for (place, (key, value, timestamp_ms)) in records.enumerate() {
+        instants_us[place] = -1;
+        if let Some(event) = scan(topic, key, value, timestamp_ms) {
+            instants_us[place] = event.at_us;
+            account_of[place] = *places.entry(event.account).or_insert_with(|| {
+                names.push(event.account);
+                names.len() as u32 - 1
+            });
+        }
+    }
+    let mut out = Vec::new();
+    put_array(&mut out, names.len());
+    for name in names {
+        put_str(&mut out, name);
+    }
+    out
+}
+
+/// What became of a contact.
+const FOLDED: u8 = 0;
+const PYTHON: u8 = 1;
+const ASKED: u8 = 2;
+
+pub struct Batch<'a> {
+    /// Of all events, in order: the record's value, and the contact's place in `states`.
+    pub events: Vec<(&'a [u8], u32)>,
+    /// Of each contact what is stored, empty for none, and its account's place in `rules`.
+    pub states: Vec<(&'a [u8], u32)>,
+    pub rules: Vec<&'a Rules>,
+    pub bin_uppers: &'a [i64],
+    pub lateness_ms: i64,
+}
+
+impl<'a> Batch<'a> {
+    /// `[what became of each contact, [new state of each folded one…], [[account, kind, reason, clock, from, to]…],
+    /// [[account, day, [field…], [value…]]…], [events folded of each type]]`; `None` when places are out of range.
+    pub fn fold(&self) -> Option<Vec<u8>> {
+        let by_contact = self.by_contact()?;
+        let mut became = Vec::with_capacity(self.states.len());
+        let mut states = Vec::new();
+        let mut state_ends = Vec::new();
+        let mut needs = Vec::new();
+        let mut deltas = Deltas::default();
+        let mut kinds = [0_i64; CLOSED as usize + 1];
+        let mut changes = Changes::default();
+        let mut contact_kinds = Vec::new();
+        for (&(state, account), events) in self.states.iter().zip(by_contact) {
+            let rules = *self.rules.get(account as usize)?;
+            changes.clear();
+            contact_kinds.clear();
+            let start = states.len();
+            match self.fold_contact(state, &events, rules, &mut changes, &mut contact_kinds, &mut states) {
+                Ok(()) => {
+                    state_ends.push((start, states.len()));
+                    deltas.add(account, &changes);
+                    for &kind in &contact_kinds {
+                        kinds[usize::from(kind)] += 1;
+                    }
+                    became.push(FOLDED);
+                }
+                Err(need) => {
+                    states.truncate(start);
+                    became.push(if need == Need::Python { PYTHON } else { ASKED });
+                    if need != Need::Python {
+                        needs.push((account, need));
+                    }
+                }
+            }
+        }
+        let mut out = Vec::with_capacity(states.len() + 64 * self.events.len());
+        put_array(&mut out, 5);
+        put_bin(&mut out, &became);
+        put_array(&mut out, state_ends.len());
+        for &(start, end) in &state_ends {
+            put_bin(&mut out, &states[start..end]);
+        }
+        put_array(&mut out, needs.len());
+        for (account, need) in &needs {
+            put_need(&mut out, *account, need);
+        }
+        let days: Vec<_> = deltas.days().collect();
+        put_array(&mut out, days.len());
+        let mut value = Vec::new();
+        for (account, day, fields) in days {
+            put_array(&mut out, 4);
+            put_int(&mut out, i64::from(account));
+            put_int(&mut out, day);
+            put_array(&mut out, fields.len());
+            for (field, _) in &fields {
+                put_bin(&mut out, field);
+            }
+            put_array(&mut out, fields.len());
+            for (_, delta) in &fields {
+                value.clear();
+                put_value(&mut value, delta);
+                put_bin(&mut out, &value);
+            }
+        }
+        put_array(&mut out, kinds.len());
+        for &count in &kinds {
+            put_int(&mut out, count);
+        }
+        Some(out)
+    }
+
+    fn by_contact(&self) -> Option<Vec<Vec<&'a [u8]>>> {
+        let mut by_contact = vec![Vec::new(); self.states.len()];
+        for &(value, contact) in &self.events {
+            by_contact.get_mut(contact as usize)?.push(value);
+        }
+        Some(by_contact)
+    }
+
+    fn fold_contact(
+        &self,
+        state: &'a [u8],
+        values: &[&'a [u8]],
+        rules: &Rules,
+        changes: &mut Changes,
+        kinds: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Need<'a>> {
+        let mut history = History::read(state).ok_or(Need::Python)?;
+        for value in values {
+            let event = parse(value).ok_or(Need::Python)?;
+            history.fold(&event, rules, self.bin_uppers, changes)?;
+            kinds.push(event.kind);
+        }
+        history.put(self.lateness_ms, out).ok_or(Need::Python)
+    }
+}
+
+fn put_need(out: &mut Vec<u8>, account: u32, need: &Need<'_>) {
+    let (kind, reason, clock, first, last) = match *need {
+        Need::Offset(day) => (0, "", 0, day, day),
+        Need::Reason(reason) => (1, reason, 0, 0, 0),
+        Need::Clock(clock, first, last) => (2, "", clock, first, last),
+        Need::Python => unreachable!("asked for no data"),
+    };
+    put_array(out, 6);
+    put_int(out, i64::from(account));
+    put_int(out, kind);
+    put_str(out, reason);
+    put_int(out, clock as i64);
+    put_int(out, first);
+    put_int(out, last);
+}
+
+/// What each counter shall hold: `[value…]`, empty where nothing is left. `None` when one would be negative, or bytes are
+/// damaged: Python says which.
+pub fn sums(held: &[&[u8]], deltas: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(16 * deltas.len());
+    let mut value = Vec::new();
+    put_array(&mut out, deltas.len());
+    for (held, delta) in held.iter().zip(deltas) {
+        value.clear();
+        if let Some(total) = sum(held, delta)? {
+            put_value(&mut value, &total);
+        }
+        put_bin(&mut out, &value);
+    }
+    Some(out)
+}

@@ -1,0 +1,260 @@
+//! Counters' deltas: the twin of `aggregates/counters.py`. A field is the bytes it has in Redis.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::pack::{put_array, put_int, Reader};
+
+/// Slots of a vector, as in `aggregates/counters.py`.
+const COUNT: i64 = 0;
+const WITHOUT_SCHEDULE: i64 = 1;
+const TARGETED: i64 = 2;
+const WITHIN_ELAPSED: i64 = 3;
+const WITHIN_BUSINESS: i64 = 4;
+const FIRST_BIN: i64 = 8;
+
+/// A sparse vector: slots, rising, and their counts.
+pub type Vector = Vec<(i64, i64)>;
+
+pub enum Value {
+    Count(i64),
+    Vector(Vector),
+}
+
+/// The vector of one duration on both clocks; `uppers` are the upper boundaries of the sketch's bins.
+pub fn observation(elapsed_ms: i64, business_ms: Option<i64>, target_ms: Option<i64>, uppers: &[i64]) -> Vector {
+    let mut vector = vec![(COUNT, 1)];
+    if business_ms.is_none() {
+        vector.push((WITHOUT_SCHEDULE, 1));
+    }
+    let business_ms = business_ms.unwrap_or(elapsed_ms);
+    if let Some(target_ms) = target_ms {
+        vector.push((TARGETED, 1));
+        if elapsed_ms <= target_ms {
+            vector.push((WITHIN_ELAPSED, 1));
+        }
+        if business_ms <= target_ms {
+            vector.push((WITHIN_BUSINESS, 1));
+        }
+    }
+    let elapsed = FIRST_BIN + 2 * bin_of(elapsed_ms, uppers);
+    let business = FIRST_BIN + 2 * bin_of(business_ms, uppers) + 1;
+    vector.push((elapsed.min(business), 1));
+    vector.push((elapsed.max(business), 1));
+    vector
+}
+
+fn bin_of(duration_ms: i64, uppers: &[i64]) -> i64 {
+    if duration_ms <= 0 {
+        return 0;
+    }
+    let bin = uppers.partition_point(|&upper| upper < duration_ms);
+    bin.min(uppers.len() - 1) as i64
+}
+
+/// What contacts changed, by account (its place in the batch), day and field.
+#[derive(Default)]
+pub struct Deltas {
+    days: HashMap<(u32, i64), Fields, Fast>,
+}
+
+pub type Fields = HashMap<Box<[u8]>, Value, Fast>;
+
+impl Deltas {
+    /// Add what one contact, folded to its last event, made true.
+    pub fn add(&mut self, account: u32, changes: &Changes) {
+        for change in changes.list.iter().filter(|change| !matches!(change.by, By::Times(0))) {
+            let fields = self.days.entry((account, change.day)).or_default();
+            let field = &changes.fields[change.field.0..change.field.1];
+            match (fields.get_mut(field), &change.by) {
+                (Some(Value::Count(total)), By::Times(times)) => *total += times,
+                (Some(Value::Vector(total)), By::Observation(vector)) => add_vector(total, vector),
+                (None, By::Times(times)) => {
+                    fields.insert(field.into(), Value::Count(*times));
+                }
+                (None, By::Observation(vector)) => {
+                    fields.insert(field.into(), Value::Vector(vector.clone()));
+                }
+                _ => unreachable!("a field is always of one kind"),
+            }
+        }
+    }
+
+    /// All days with their fields that did not add up to nothing: account, day, fields and values.
+    pub fn days(&self) -> impl Iterator<Item = (u32, i64, Vec<(&[u8], &Value)>)> {
+        self.days.iter().filter_map(|(&(account, day), fields)| {
+            let changed: Vec<(&[u8], &Value)> = fields
+                .iter()
+                .filter(|(_, value)| !matches!(value, Value::Count(0)))
+                .map(|(field, value)| (&**field, value))
+                .collect();
+            (!changed.is_empty()).then_some((account, day, changed))
+        })
+    }
+}
+
+/// What one contact changed, kept apart until it is certain that all of its events could be folded.
+#[derive(Default)]
+pub struct Changes {
+    fields: Vec<u8>,
+    list: Vec<Change>,
+}
+
+const LOOK_BACK: usize = 16;
+
+struct Change {
+    day: i64,
+    field: (usize, usize),
+    by: By,
+}
+
+enum By {
+    Times(i64),
+    Observation(Vector),
+}
+
+impl Changes {
+    pub fn clear(&mut self) {
+        self.fields.clear();
+        self.list.clear();
+    }
+
+    pub fn count(&mut self, day: i64, times: i64, put_field: impl FnOnce(&mut Vec<u8>)) {
+        let (start, end) = self.field(put_field);
+        let field = &self.fields[start..end];
+        // Most of what one event adds, the next one takes away: a glance at the last changes saves looking up both.
+        for change in self.list.iter_mut().rev().take(LOOK_BACK) {
+            if let By::Times(total) = &mut change.by {
+                if change.day == day && &self.fields[change.field.0..change.field.1] == field {
+                    *total += times;
+                    self.fields.truncate(start);
+                    return;
+                }
+            }
+        }
+        self.list.push(Change { day, field: (start, end), by: By::Times(times) });
+    }
+
+    pub fn observe(&mut self, day: i64, vector: Vector, put_field: impl FnOnce(&mut Vec<u8>)) {
+        let field = self.field(put_field);
+        self.list.push(Change { day, field, by: By::Observation(vector) });
+    }
+
+    fn field(&mut self, put_field: impl FnOnce(&mut Vec<u8>)) -> (usize, usize) {
+        let start = self.fields.len();
+        put_field(&mut self.fields);
+        (start, self.fields.len())
+    }
+}
+
+fn add_vector(total: &mut Vector, other: &Vector) {
+    for &(slot, n) in other {
+        match total.binary_search_by_key(&slot, |&(slot, _)| slot) {
+            Ok(place) => total[place].1 += n,
+            Err(place) => total.insert(place, (slot, n)),
+        }
+    }
+}
+
+pub fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Count(count) => put_int(out, *count),
+        Value::Vector(vector) => {
+            put_array(out, 2 * vector.len());
+            let mut before = 0;
+            for &(slot, n) in vector {
+                put_int(out, slot - before);
+                put_int(out, n);
+                before = slot;
+            }
+        }
+    }
+}
+
+fn read_value(data: &[u8]) -> Option<Value> {
+    let mut reader = Reader::new(data);
+    let mut tried = Reader::new(data);
+    let value = match tried.array() {
+        None => Value::Count(reader.int()?),
+        Some(items) => {
+            reader = tried;
+            let mut vector = Vector::with_capacity(items / 2 + 8);
+            let mut slot = 0;
+            for _ in 0..items / 2 {
+                slot += reader.int()?;
+                vector.push((slot, reader.int()?));
+            }
+            Value::Vector(vector)
+        }
+    };
+    reader.is_empty().then_some(value)
+}
+
+/// `held + delta`, `held` empty where nothing is held; `Some(None)` when nothing is left. `None` when it would be
+/// negative, or the bytes are damaged or of two kinds.
+pub fn sum(held: &[u8], delta: &[u8]) -> Option<Option<Value>> {
+    let delta = read_value(delta)?;
+    let total = match (if held.is_empty() { None } else { Some(read_value(held)?) }, delta) {
+        (None, delta) => delta,
+        (Some(Value::Count(held)), Value::Count(delta)) => Value::Count(held.checked_add(delta)?),
+        (Some(Value::Vector(mut held)), Value::Vector(delta)) => {
+            add_vector(&mut held, &delta);
+            Value::Vector(held)
+        }
+        _ => return None,
+    };
+    match total {
+        Value::Count(count) if count < 0 => None,
+        Value::Count(0) => Some(None),
+        Value::Vector(vector) if vector.iter().any(|&(_, n)| n < 0) => None,
+        Value::Vector(mut vector) => {
+            vector.retain(|&(_, n)| n != 0);
+            Some(if vector.is_empty() { None } else { Some(Value::Vector(vector)) })
+        }
+        count => Some(Some(count)),
+    }
+}
+
+pub type Fast = BuildHasherDefault<FastHasher>;
+
+/// Fast, and good enough for keys that only the worker's own batch fills (after rustc's FxHasher).
+#[derive(Default)]
+pub struct FastHasher(u64);
+
+impl FastHasher {
+    fn mix(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
+impl Hasher for FastHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            self.mix(u64::from_le_bytes(word));
+        }
+        let mut word = [0; 8];
+        let rest = chunks.remainder();
+        word[..rest.len()].copy_from_slice(rest);
+        self.mix(u64::from_le_bytes(word));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.mix(u64::from(number));
+    }
+
+    fn write_i64(&mut self, number: i64) {
+        self.mix(number as u64);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.mix(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table looks at the top bits and at the bottom ones; a product's are good at the top only.
+        self.0 ^ self.0 >> 32
+    }
+}
