@@ -33,21 +33,28 @@ async def held_values(session: Session, deltas: DayDeltas) -> dict[DayKey, list[
 
     Days past the horizon are left out. Raises `SessionLost`, `Unavailable`.
     """
+    cache = session.days
     held: dict[DayKey, list[bytes]] = {}
     unknown: dict[DayKey, list[bytes]] = {}
     for day, fields in deltas.items():
         if day[0] < session.horizon:
             continue
-        known = session.days.known(day)
+        known = cache.known(day)
         found = [known.get(field) for field in fields]
-        if None in found:
+        if None in found and not cache.is_whole(day):
             unknown[day] = [field for field, value in zip(fields, found, strict=True) if value is None]
         held[day] = [value or b"" for value in found]
     if unknown:
-        keys = session.ledger.keys
-        reads = [Reads(keys.day(*day), fields) for day, fields in unknown.items()]
-        for (day, missing), values in zip(unknown.items(), await session.read(reads), strict=True):
-            known = session.days.put(day, {field: value or b"" for field, value in zip(missing, values, strict=True)})
+        key = session.ledger.keys.day
+        # A day that nobody has written yet will be known whole: nothing needs to be read of it again.
+        new = [day for day in unknown if not cache.is_known(day)]
+        reads = [Reads(key(*day), fields) for day, fields in unknown.items()]
+        answer = await session.read([*reads, *(Reads(key(*day), ()) for day in new)])
+        for day, length in zip(new, answer[len(reads) :], strict=True):
+            if length == [b"0"]:
+                cache.begin(day)
+        for (day, missing), values in zip(unknown.items(), answer, strict=False):
+            known = cache.put(day, {field: value or b"" for field, value in zip(missing, values, strict=True)})
             held[day] = [known[field] for field in deltas[day]]
     return held
 
@@ -65,11 +72,10 @@ def day_changes(held: Mapping[DayKey, list[bytes]], deltas: DayDeltas, add: Sums
     changes = []
     for day, fields in days:
         values = dict(zip(fields, totals, strict=False))
-        write = DayWrite(*day)
-        for field, value in values.items():
-            if value:
-                write.values += (field, value)
-            else:
-                write.deleted.append(field)
+        left = values
+        deleted = [field for field, value in values.items() if not value]
+        if deleted:
+            left = {field: value for field, value in values.items() if value}
+        write = DayWrite(*day, values=list(chain.from_iterable(left.items())), deleted=deleted)
         changes.append(DayChange(day, values, write))
     return changes

@@ -40,6 +40,7 @@ class DayCache:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._days: OrderedDict[DayKey, dict[bytes, bytes]] = OrderedDict()
+        self._whole: set[DayKey] = set()
         self._fields = 0
 
     def __len__(self) -> int:
@@ -53,6 +54,19 @@ class DayCache:
         self._days.move_to_end(day)
         return found
 
+    def is_known(self, day: DayKey) -> bool:
+        """Whether anything is remembered of a day."""
+        return day in self._days
+
+    def is_whole(self, day: DayKey) -> bool:
+        """Whether a day has no field but those remembered."""
+        return day in self._whole
+
+    def begin(self, day: DayKey) -> None:
+        """The day has no field yet: what will be remembered of it, from now on, is all of it."""
+        self._days.setdefault(day, {})
+        self._whole.add(day)
+
     def put(self, day: DayKey, values: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
         """Remember these fields' values, and forget what is over the limit; what is known of the day, in any case."""
         into = self._days.setdefault(day, {})
@@ -61,10 +75,12 @@ class DayCache:
         self._fields += len(into) - before
         self._days.move_to_end(day)
         while self._fields > self._limit:
-            _, forgotten = self._days.popitem(last=False)
+            oldest, forgotten = self._days.popitem(last=False)
+            self._whole.discard(oldest)
             self._fields -= len(forgotten)
         return into
 
     def forget(self, day: DayKey) -> None:
         """Forget a day that is deleted."""
+        self._whole.discard(day)
         self._fields -= len(self._days.pop(day, ()))

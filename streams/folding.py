@@ -68,17 +68,12 @@ def accounts_of(events: Iterable[Arrival]) -> dict[bytes, str]:
     return {arrival.contact: arrival.account_id for arrival in events}
 
 
-def sort_out(arrivals: Iterable[Arrival]) -> SortedOut:
+def sort_out(arrivals: Sequence[Arrival]) -> SortedOut:
     """A batch's events, and what else it holds."""
-    batch = SortedOut()
-    for arrival in arrivals:
-        if arrival.contact:
-            batch.events.append(arrival)
-        elif arrival.letter is not None:
-            batch.letters.append(arrival.letter)
-        else:
-            batch.unknown += 1
-    return batch
+    events = [arrival for arrival in arrivals if arrival.contact]
+    others = [arrival.letter for arrival in arrivals if not arrival.contact]
+    letters = [letter for letter in others if letter is not None]
+    return SortedOut(events, letters, unknown=len(others) - len(letters))
 
 
 class BrokenFold(Exception):

@@ -112,7 +112,7 @@ class Changes:
 
 
 class Reads(NamedTuple):
-    """One hash and the fields wanted of it."""
+    """One hash and the fields wanted of it; without fields, how many it has, as digits."""
 
     key: bytes
     fields: Sequence[bytes]
@@ -184,12 +184,12 @@ class RedisLedger:
         pipeline = server.pipeline(transaction=True)
         pipeline.execute_command("HMGET", self.keys.ledger, *_FENCE_FIELDS)
         for key, fields in reads:
-            pipeline.execute_command("HMGET", key, *fields)
-        answer: list[list[bytes | None]] = await self._ask(pipeline.execute())
-        held, *values = answer
+            pipeline.execute_command("HMGET", key, *fields) if fields else pipeline.execute_command("HLEN", key)
+        answer: list[Any] = await self._ask(pipeline.execute())
+        held: list[bytes | None] = answer[0]
         if held != fence.values():
             raise SessionLost(f"shard {self.shard}: {_difference(held, fence)}")
-        return values
+        return [[b"%d" % found] if isinstance(found, int) else found for found in answer[1:]]
 
     async def commit(self, fence: Fence, end: Positions, changes: Changes) -> Fence:
         """Write changes and positions in one step; the new fence.

@@ -65,9 +65,11 @@ class LedgerContract:
                 Reads(shard_keys.rules, [b"acme#1"]),
                 Reads(shard_keys.day(739000, "acme"), [b"f", b"g"]),
                 Reads(shard_keys.day(739001, "acme"), [b"f"]),
+                Reads(shard_keys.states, []),
+                Reads(shard_keys.day(739002, "acme"), []),
             ],
         )
-        assert read == [[b"state", None], [b"chunk"], [b"{}"], [b"1", None], [b"3"]]
+        assert read == [[b"state", None], [b"chunk"], [b"{}"], [b"1", None], [b"3"], [b"1"], [b"0"]]
         again = await ledger.claim()
         assert again is not None
         assert again.checks == (b"10:abc", None)

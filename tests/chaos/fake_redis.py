@@ -162,6 +162,9 @@ class FakePipeline:
         self._commands.append(lambda: self._redis.hash(key).setdefault(field, value))
 
     def execute_command(self, name: str, key: bytes, *fields: bytes) -> None:
+        if name == "HLEN":
+            self._commands.append(lambda: len(self._redis.data.get(key, {})))
+            return
         assert name == "HMGET"
         self._commands.append(lambda: self._redis._hmget(key, list(fields)))
 
