@@ -24,6 +24,8 @@ from schemas.errors import InvalidEvent
 from schemas.events import decode_event
 from streams.batch import Batch, BatchProcessor
 from streams.claims import Claims
+from streams.compiled import open_library
+from streams.compiled_fold import CompiledFold
 from streams.config import Config
 from streams.dead_letters import DeadLetter, DeadLetterLimit
 from streams.errors import SessionLost, Unavailable
@@ -215,9 +217,10 @@ async def work(world: World, hook: Any = stepwise, passing: Passing = as_it_is) 
     log: Any = world
     rules = RulesStore(client, world.keys, 10)
     limit = DeadLetterLimit(1, 100, 0)
-    processor = BatchProcessor(rules, log, limit, _METRICS, CONFIG.lateness_ms)
+    compiled = CompiledFold(open_library(), cache_accounts=2)
+    processor = BatchProcessor(rules, log, limit, _METRICS, CONFIG.lateness_ms, compiled=compiled)
     claims = Claims(CONFIG, log, lambda shard: RedisLedger(client, world.keys.shard(shard), shard, now_ms=_no_clock))
-    feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes)
+    feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes, scan=compiled.scan)
     while True:
         try:
             if await _session(world, feed, claims, processor, passing):

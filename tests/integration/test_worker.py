@@ -18,16 +18,20 @@ async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, 
     await site.close()
 
 
-async def test_a_backlog_in_all_codecs_is_folded_exactly_and_sigterm_ends_well(site: Site) -> None:
+@pytest.mark.parametrize(("fold", "told"), [("compiled", "folding compiled"), ("python", "folding in Python")])
+async def test_a_backlog_in_all_codecs_is_folded_exactly_and_sigterm_ends_well(
+    site: Site, fold: str, told: str
+) -> None:
     accounts, events = golden()
     await site.create_topics()
     await site.send(accounts, events)
-    worker = site.start_worker()
+    worker = site.start_worker(FOLD=fold)
     await site.wait_for(lambda applied: applied == len(events))
     assert await site.counters() == folded(accounts, events)
     assert await site.dead_letters() == []
     assert await site.stop(worker) == [0]
     assert "ERROR" not in site.told()
+    assert told in site.told()
 
 
 async def test_workers_killed_started_and_joined_by_others_count_everything_once(site: Site) -> None:
