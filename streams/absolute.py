@@ -40,10 +40,11 @@ async def held_values(session: Session, deltas: DayDeltas) -> dict[DayKey, list[
         if day[0] < session.horizon:
             continue
         known = cache.known(day)
-        found = [known.get(field) for field in fields]
-        if None in found and not cache.is_whole(day):
-            unknown[day] = [field for field, value in zip(fields, found, strict=True) if value is None]
-        held[day] = [value or b"" for value in found]
+        held[day] = [known.get(field, b"") for field in fields]
+        if not cache.is_whole(day):
+            missing = [field for field in fields if field not in known]
+            if missing:
+                unknown[day] = missing
     if unknown:
         key = session.ledger.keys.day
         # A day that nobody has written yet will be known whole: nothing needs to be read of it again.

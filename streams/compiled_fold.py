@@ -8,7 +8,7 @@ all others are left to Python, whole. Both give the same bytes, so which of them
 import ctypes
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any
@@ -74,7 +74,8 @@ class CompiledFold:
         timestamps = array("q", [record.timestamp for record in records])
         instants = array("q", bytes(8 * count))
         account_of = array("I", bytes(4 * count))
-        answer = self._called(
+        names: list[str] | None = self._called(
+            _decode_names,
             self._library.mediana_scan,
             ctypes.c_uint8(topic),
             ctypes.c_size_t(count),
@@ -86,10 +87,10 @@ class CompiledFold:
             _address(instants),
             _address(account_of),
         )
-        if answer is None:
+        if names is None:
             return [(UNKNOWN_US, "")] * count
         # Where there is no event there is no account either, but the place of one: 0.
-        names = _decode_names(answer) or [""]
+        names = names or [""]
         return zip(instants, map(names.__getitem__, account_of), strict=True)
 
     # --- a batch -----------------------------------------------------------------------------------------------------
@@ -134,7 +135,8 @@ class CompiledFold:
         contact_of = array("I", [place_of_contact[event.contact] for event in events])
         account_of = array("I", [place_of_account[account_id] for account_id in accounts.values()])
         handles = array("Q", [compiled.handle for compiled in rules])
-        answer = self._called(
+        answer: _Answer | None = self._called(
+            _decode_answer,
             self._library.mediana_fold,
             ctypes.c_size_t(len(events)),
             values,
@@ -153,7 +155,7 @@ class CompiledFold:
         if answer is None:
             left.update(contacts)
             return set()
-        became, new_states, questions, days, types = _decode_answer(answer)
+        became, new_states, questions, days, types = answer
         done = iter(new_states)
         asked = set()
         for contact, verdict in zip(contacts, became, strict=True):
@@ -177,7 +179,8 @@ class CompiledFold:
         fields, held, deltas = list(fields), list(held), list(deltas)
         before, before_ends = _joined(held)
         change, change_ends = _joined(deltas)
-        answer = self._called(
+        totals: list[bytes] | None = self._called(
+            _decode_sums,
             self._library.mediana_sums,
             ctypes.c_size_t(len(fields)),
             before,
@@ -185,18 +188,16 @@ class CompiledFold:
             change,
             _address(change_ends),
         )
-        if answer is None:
-            return sums(fields, held, deltas)
-        totals: list[bytes] = _decode_sums(answer)
-        return totals
+        return sums(fields, held, deltas) if totals is None else totals
 
-    def _called(self, function: Any, *arguments: object) -> bytes | None:
-        """What a function of the library answers, `None` when it can say nothing."""
+    def _called(self, decode: Callable[[Any], Any], function: Any, *arguments: object) -> Any:
+        """What a function of the library answers, decoded; `None` when it can say nothing."""
         data, length = ctypes.c_void_p(), ctypes.c_size_t()
         if function(*arguments, ctypes.byref(data), ctypes.byref(length)) != 0:
             return None
+        assert data.value is not None
         try:
-            return ctypes.string_at(data, length.value)
+            return decode((ctypes.c_char * length.value).from_address(data.value))
         finally:
             self._library.mediana_free(data, length)
 

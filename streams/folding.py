@@ -53,7 +53,9 @@ class Folded:
 
     def add_day(self, day: DayKey, fields: dict[bytes, bytes]) -> None:
         """Take in the deltas of an account's day; `fields` is of no more use."""
-        into = self.days.setdefault(day, {})
+        into = self.days.setdefault(day, fields)
+        if into is fields:
+            return
         for name in into.keys() & fields.keys():
             both = combined(into[name], fields.pop(name))
             if both:
