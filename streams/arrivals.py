@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from itertools import repeat
 
 import msgspec
 from msgspec import Struct
@@ -60,28 +59,29 @@ Scan = Callable[[int, Sequence[ConsumerRecord]], Iterable[tuple[int, str]]]
 
 def arrivals_of(topic: int, records: Sequence[ConsumerRecord], scan: Scan | None = None) -> list[Arrival]:
     """Decode records; what breaks the contract becomes a dead letter, an unknown type is neither that nor an event."""
-    name = EVENT_TOPICS[topic]
-    arrivals = []
-    scanned = scan(topic, records) if scan is not None else repeat((UNKNOWN_US, ""))
-    for record, (at_us, account_id) in zip(records, scanned, strict=False):
-        key, value = record.key, record.value
-        size = (len(key) if key else 0) + (len(value) if value else 0)
-        if at_us != UNKNOWN_US:
-            arrivals.append(Arrival(topic, record, size, at_us, at_us, account_id, _account_part(account_id) + key))
-            continue
-        try:
-            event, at_us = decode_timed_record(name, key, value, record.timestamp)
-        except UnknownType:
-            arrivals.append(Arrival(topic, record, size, occurred_us(value)))
-        except InvalidEvent as error:
-            letter = DeadLetter(record, error.reason, error.detail)
-            arrivals.append(Arrival(topic, record, size, occurred_us(value), letter=letter))
-        else:
-            # The record's key is the contact's id, or it would not have passed.
-            account_id = event.account_id
-            contact = _account_part(account_id) + key
-            arrivals.append(Arrival(topic, record, size, at_us, at_us, account_id, contact, event))
-    return arrivals
+    if scan is None:
+        return [_decoded(topic, record) for record in records]
+    # A record's key is its contact's id, or it would not have passed.
+    return [
+        Arrival(topic, record, len(key) + len(value), at_us, at_us, account_id, _account_part(account_id) + key)
+        if at_us != UNKNOWN_US and (key := record.key) and (value := record.value)
+        else _decoded(topic, record)
+        for record, (at_us, account_id) in zip(records, scan(topic, records), strict=True)
+    ]
+
+
+def _decoded(topic: int, record: ConsumerRecord) -> Arrival:
+    key, value = record.key, record.value
+    size = (len(key) if key else 0) + (len(value) if value else 0)
+    try:
+        event, at_us = decode_timed_record(EVENT_TOPICS[topic], key, value, record.timestamp)
+    except UnknownType:
+        return Arrival(topic, record, size, occurred_us(value))
+    except InvalidEvent as error:
+        letter = DeadLetter(record, error.reason, error.detail)
+        return Arrival(topic, record, size, occurred_us(value), letter=letter)
+    account_id = event.account_id
+    return Arrival(topic, record, size, at_us, at_us, account_id, _account_part(account_id) + key, event)
 
 
 @lru_cache(maxsize=4096)
