@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry
 
 from streams.batch import Batch, BatchProcessor
 from streams.claims import Claims
-from streams.collector import Growth
 from streams.compiled_fold import CompiledFold
 from streams.config import Config
 from streams.dead_letters import DeadLetterLimit, DeadLetters
@@ -96,9 +95,7 @@ def create_app(
     rules = RulesStore(client, keys, config.cache_accounts)
     dead_letters = DeadLetters(producer, config.topics.dead_letters)
     limit = DeadLetterLimit(config.dead_letter_ratio, config.dead_letter_window, config.dead_letter_run)
-    processor = BatchProcessor(
-        rules, dead_letters, limit, metrics, config.lateness_ms, grown=Growth().add, compiled=compiled
-    )
+    processor = BatchProcessor(rules, dead_letters, limit, metrics, config.lateness_ms, compiled=compiled)
     claims = Claims(config, consumer, lambda shard: RedisLedger(client, keys.shard(shard), shard))
     batches = app.channel()
     settings = app.channel()

@@ -52,20 +52,15 @@ class BatchProcessor:
         metrics: WorkerMetrics,
         lateness_ms: int,
         fold_events: Callable[..., Folded] = fold,
-        grown: Callable[[int], None] = lambda _: None,
         compiled: CompiledFold | None = None,
     ) -> None:
-        """`grown` is told by how many entries the caches grew with each commit.
-
-        `compiled` folds what it can, `fold_events` the rest.
-        """
+        """`compiled` folds what it can, `fold_events` the rest."""
         self._rules = rules
         self._dead_letters = dead_letters
         self._limit = limit
         self._metrics = metrics
         self._lateness_ms = lateness_ms
         self._fold = fold_events
-        self._grown = grown
         self._compiled = compiled
         self._sums = sums if compiled is None else compiled.sums
 
@@ -116,13 +111,11 @@ class BatchProcessor:
         await session.commit(batch.end, changes)
         self._metrics.commit_seconds.observe(perf_counter() - started)
         if not session.dropped:
-            before = session.remembered
             session.states.put(states.items())
             session.states.put(folded.states.items())
             for change in days:
                 session.days.put(change.day, change.values)
             session.stored_rules.update((account_id, book.current.version) for account_id, book in books.items())
-            self._grown(session.remembered - before)
         self._limit.accept(verdicts)
         self._metrics.compiled.inc(compiled)
         self._count(batch, found, folded, letters)

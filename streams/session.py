@@ -34,11 +34,6 @@ class Session:
         return self.fence.positions
 
     @property
-    def remembered(self) -> int:
-        """Entries of the caches: contacts, and counters."""
-        return len(self.states) + len(self.days)
-
-    @property
     def in_flight(self) -> bool:
         """Whether a batch of this session is being folded or committed: its commit does the checking."""
         return not self._resting.is_set()
