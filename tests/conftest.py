@@ -6,14 +6,16 @@ Nothing is skipped: a server that does not start is a failure, with what to do a
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from streams.local.kafka import Kafka
 from streams.local.redis import Redis
+from tests.integration.workers import Site
 
 # Two slow cores shared with a Kafka make single examples slow now and then: time is no criterion here. A failing
 # example is printed with what it takes to repeat it.
@@ -67,3 +69,11 @@ def namespace() -> str:
 def topic_prefix(namespace: str) -> str:
     """What the test puts before the names of its topics, so that it reads only its own records."""
     return namespace
+
+
+@pytest.fixture
+async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """Workers, topics and counters of one test's own namespace."""
+    site = Site(kafka.bootstrap, redis_server.url, namespace, tmp_path)
+    yield site
+    await site.close()

@@ -5,10 +5,9 @@ import json
 import shutil
 import time
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
@@ -22,17 +21,9 @@ from streams.log_begins import complete_from
 from streams.log_ends import LogEnds
 from streams.published import PublicKeys
 from streams.snapshotter import Snapshotter
-from tests.conftest import KafkaAddress, RedisAddress
+from tests.conftest import KafkaAddress
 from tests.integration.commands import answered, run_command
 from tests.integration.workers import Site, folded, golden
-
-
-@pytest.fixture
-async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
-    site = Site(kafka.bootstrap, redis_server.url, namespace, tmp_path)
-    yield site
-    await site.close()
-
 
 # --- Redis goes back ------------------------------------------------------------------------------------------------
 

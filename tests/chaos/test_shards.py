@@ -1,15 +1,12 @@
 """Shards are independent: one that is slow, or fails, holds up no other, and loses nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from urllib.parse import urlsplit
-
-import pytest
 
 from tests.chaos.flood import ACCOUNT, flood, highest_memory
 from tests.chaos.proxy import Proxy
-from tests.conftest import KafkaAddress, RedisAddress
+from tests.conftest import RedisAddress
 from tests.integration.workers import Counters, Site, folded, golden
 
 SLOW = 3
@@ -20,13 +17,6 @@ SLOW_BY_SECONDS = 0.2
 
 MOST = 0.5
 """The share of its own events that the slow shard may have applied when the others are done."""
-
-
-@pytest.fixture
-async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
-    site = Site(kafka.bootstrap, redis_server.url, namespace, tmp_path)
-    yield site
-    await site.close()
 
 
 class SlowShard:

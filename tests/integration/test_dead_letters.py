@@ -2,21 +2,10 @@
 
 import json
 import zlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.commands import answered, run_command
 from tests.integration.workers import Site, folded, golden
-
-
-@pytest.fixture
-async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
-    site = Site(kafka.bootstrap, redis_server.url, namespace, tmp_path)
-    yield site
-    await site.close()
 
 
 def partition_of(site: Site, key: bytes) -> int:

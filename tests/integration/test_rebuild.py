@@ -12,16 +12,8 @@ import pytest
 
 from aggregates.report import instant_text
 from streams.published import PublicKeys
-from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.commands import answered, run_command, started
 from tests.integration.workers import Counters, Site, folded, golden
-
-
-@pytest.fixture
-async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
-    site = Site(kafka.bootstrap, redis_server.url, namespace, tmp_path)
-    yield site
-    await site.close()
 
 
 class Beside:

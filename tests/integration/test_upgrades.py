@@ -1,24 +1,11 @@
 """A worker meets what a newer version of the program has written: it refuses, changes nothing, and says what to do."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from aggregates.history import STATE_VERSION
 from streams.log_ends import LogEnds
 from streams.startup import FORMAT
-from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.workers import Site, folded, golden
 
 NEWER = 200
-
-
-@pytest.fixture
-async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
-    site = Site(kafka.bootstrap, redis_server.url, namespace, tmp_path)
-    yield site
-    await site.close()
 
 
 async def position_of(site: Site, shard: int) -> list[bytes | None]:

@@ -1,21 +1,11 @@
 """Workers on a real Kafka and a real Redis: they come and go, and the counters are those of one undisturbed fold."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from random import Random
 
 import pytest
 
 from streams.gaps import complete_from, decode_gaps
-from tests.conftest import KafkaAddress, RedisAddress
 from tests.integration.workers import Site, folded, golden
-
-
-@pytest.fixture
-async def site(kafka: KafkaAddress, redis_server: RedisAddress, namespace: str, tmp_path: Path) -> AsyncIterator[Site]:
-    site = Site(kafka.bootstrap, redis_server.url, namespace, tmp_path)
-    yield site
-    await site.close()
 
 
 @pytest.mark.parametrize(("fold", "told"), [("compiled", "folding compiled"), ("python", "folding in Python")])
