@@ -7,7 +7,9 @@ folded from the base. Entries past the lateness window leave the journal in chun
 again only when a contact's own event (a creation, a move, a deletion…) belongs before the journal: then the whole
 history is folded, without and with it. So the counters are a function of the set of events that were accepted.
 
-Conversation events more than the lateness window behind the contact's newest event are not accepted: `TOO_LATE`.
+Conversation events more than the lateness window behind the contact's newest event are not accepted: `TOO_LATE`. Nor
+is one that belongs before the journal, should the window have been made longer meanwhile: the archive has no ids of
+conversation events, so nobody could tell whether it is there already.
 """
 
 from bisect import insort
@@ -19,6 +21,7 @@ import msgspec
 from aggregates.contact import Contact, born_as, step
 from aggregates.contact_bytes import ContactParts, contact_of, contact_parts, decode_contact, encode_contact
 from aggregates.counters import Deltas
+from aggregates.deflate import deflated, inflated
 from aggregates.entry import CREATED, STARTED, Entry, entry_of
 from aggregates.errors import ArchiveNeeded, StateVersionError
 from aggregates.journal import Journal, JournalParts, decode_entries, encode_entries, journal_of
@@ -41,7 +44,7 @@ class Outcome(Enum):
 
 
 _Stored = tuple[ContactParts, JournalParts, int, bytes | None, bytes | None, int, int, int]
-"""Tip, journal, newest instant, base, mark, its length, chunks of the archive, and until when they reach."""
+"""Tip, journal, newest instant, base (deflated), mark, its length, chunks of the archive, and until when they reach."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
@@ -161,8 +164,7 @@ class ContactHistory:
             journal.append(entry)
             self.newest_us = at_us
             return _APPLIED
-        horizon_us = self.newest_us - lateness_ms * 1000
-        if at_us < horizon_us and event.rank >= STARTED:
+        if self._is_too_late(event, at_us, lateness_ms):
             same = known is not None and known.at_us == at_us
             return Outcome.DUPLICATE if same else Outcome.TOO_LATE
         entry = entry_of(event, book.current, at_us)
@@ -179,7 +181,7 @@ class ContactHistory:
             before = journal.entries()
             after = [other for other in before if known is None or other.id != known.id]
             insort(after, entry, key=_order)
-            self._refold(before, after, book, horizon_us, deltas)
+            self._refold(before, after, book, self.newest_us - lateness_ms * 1000, deltas)
         if at_us > self.newest_us:
             self.newest_us = at_us
         return _APPLIED
@@ -192,16 +194,13 @@ class ContactHistory:
         return versions
 
     def needs_archive(self, event: Event, lateness_ms: int, at_us: int | None = None) -> bool:
-        """Whether the event belongs before the journal, or changes which creation all of it is read with.
-
-        A conversation event in time belongs there only where the lateness window was made longer meanwhile.
-        """
+        """Whether the event belongs before the journal, or changes which creation all of it is read with."""
         if self.archive_count == 0:
             return False
         if at_us is None:
             at_us = instant_us(event.occurred_at)
-        if event.rank >= STARTED and at_us < self.newest_us - lateness_ms * 1000:
-            return False  # too late: `fold` sets it aside
+        if self._is_too_late(event, at_us, lateness_ms):
+            return False  # `fold` sets it aside
         if at_us <= self.archived_until_us:
             return True
         creation = self._tip.creation
@@ -232,11 +231,16 @@ class ContactHistory:
                 self.archive_count += 1
                 self.archived_until_us = leaving[-1].at_us
                 self._journal = journal_of(entries[self._mark_length :], leaving[-1].at_us // 1000)
-                self._base, self._mark, self._mark_length = self._mark, None, 0
+                self._base, self._mark, self._mark_length = deflated(self._mark), None, 0
         if self._mark is None and self._journal.count >= CHUNK_ENTRIES:
             self._mark, self._mark_length = encode_contact(self._tip), self._journal.count
         self._archive = None
         return chunks
+
+    def _is_too_late(self, event: Event, at_us: int, lateness_ms: int) -> bool:
+        """Whether it is a conversation event past the lateness window, or from before the journal."""
+        settled = at_us < self.newest_us - lateness_ms * 1000 or at_us <= self.archived_until_us
+        return settled and event.rank >= STARTED
 
     def _is_next(self, entry: Entry) -> bool:
         """Whether stepping the tip is all there is to do."""
@@ -288,14 +292,16 @@ class ContactHistory:
         return max(self.archived_until_us // 1000, 0)
 
     def _start(self, journal: list[Entry]) -> Contact:
-        return decode_contact(self._base) if self._base is not None else born_as(_creation_in(journal))
+        return born_as(_creation_in(journal)) if self._base is None else decode_contact(inflated(self._base))
 
     def _fold_whole(self, entry: Entry, book: RulesBook, deltas: Deltas) -> Outcome:
         """Fold archive and journal, without and with the entry."""
         if self._archive is None:
             raise ArchiveNeeded("the event belongs before the journal: attach the contact's archive first")
-        before = self._archive + self._journal.entries()
-        same_id = _with_id(before, entry.id)
+        journal = self._journal.entries()
+        before = self._archive + journal
+        # No ids are known of archived conversation events: those in chunks of earlier builds make no difference.
+        same_id = _with_id([other for other in self._archive if other.kind < STARTED] + journal, entry.id)
         if same_id is not None and same_id.order <= entry.order:
             return Outcome.DUPLICATE
         after = [other for other in before if other is not same_id]
@@ -304,7 +310,7 @@ class ContactHistory:
         _fold_entries(born_as(_creation_in(before)), before, book, taken)
         contact = born_as(_creation_in(after))
         archived = sum(other.at_us <= self.archived_until_us for other in after)
-        base = encode_contact(_fold_entries(contact, after[:archived], book, change))
+        base = deflated(encode_contact(_fold_entries(contact, after[:archived], book, change)))
         self._tip = _fold_entries(contact, after[archived:], book, change)
         change.add(taken, -1)
         change.clear_zeros()

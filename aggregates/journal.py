@@ -4,13 +4,17 @@ A row is a msgpack array: milliseconds since the row before, a code (kind, flags
 one integer), the event's id, and the places of the other words in the table; what is rare stands at the end and is
 left out where a row has none of it. Rows are only ever appended, so a state is written without making all of them
 anew, and they are read only when an event comes late: a contact that comes back after months costs its newest state.
+
+A chunk of the archive is a journal too, deflated, and without the ids of conversation events: nothing that old is
+compared with them any more, and within the archive the order is settled.
 """
 
 from typing import Any, Final
 
 import msgspec
 
-from aggregates.entry import Entry
+from aggregates.deflate import deflated, inflated
+from aggregates.entry import STARTED, Entry
 from aggregates.localtime import DAY_MS, EPOCH_DAY
 
 _ACTORS: Final[list[str | None]] = [None, "contact", "advisor", "import", "bot", "system"]
@@ -187,13 +191,20 @@ def journal_of(entries: list[Entry], start_ms: int = 0) -> Journal:
 
 
 def encode_entries(entries: list[Entry]) -> bytes:
-    """The bytes of a chunk of an archive."""
-    return _encode(journal_of(entries).parts())
+    """The bytes of a chunk of an archive. The ids of conversation events are left out."""
+    return deflated(_encode(journal_of([_settled(entry) for entry in entries]).parts()))
 
 
 def decode_entries(data: bytes) -> list[Entry]:
-    """The entries of a chunk. Raises `ValueError` when the bytes are damaged."""
-    return Journal(_decode_chunk(data)).entries()
+    """The entries of a chunk; the id of a conversation event is empty, but in chunks of earlier builds.
+
+    Raises `ValueError` when the bytes are damaged.
+    """
+    return Journal(_decode_chunk(inflated(data))).entries()
+
+
+def _settled(entry: Entry) -> Entry:
+    return entry if entry.kind < STARTED else msgspec.structs.replace(entry, id="")
 
 
 def _places_of(words: list[str]) -> dict[str | None, int]:

@@ -11,7 +11,7 @@ from aggregates.contact_bytes import encode_contact
 from aggregates.counters import Deltas, added
 from aggregates.errors import ArchiveNeeded, MissingRules, StateVersionError
 from aggregates.history import STATE_VERSION, ContactHistory, Outcome
-from aggregates.journal import decode_entries
+from aggregates.journal import decode_entries, journal_of
 from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings
 from schemas.events import Event, decode_event
@@ -189,7 +189,7 @@ def test_a_chunk_leaves_the_journal_when_it_is_past_the_window() -> None:
     kept.fold(received("10:31:01"))
     ((number, chunk),) = kept.compact()
     assert (number, kept.history.archive_count) == (0, 1)
-    assert [entry.id for entry in decode_entries(chunk)] == [f"m{minute}" for minute in range(32)]
+    assert [entry.at_ms // 60_000 % 60 for entry in decode_entries(chunk)] == list(range(32))
     assert [entry.at_ms // 60_000 % 60 for entry in kept.history.journal] == [31, 31]
     assert kept.compact() == []
 
@@ -218,13 +218,24 @@ def test_an_event_before_the_journal_is_refused_without_the_archive_and_changes_
     assert (kept.history.encode(), deltas.days) == (before, {})
 
 
-@pytest.mark.usefixtures("chunks_of_two")
+@pytest.fixture(params=["this build", "an earlier one"])
+def archived_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, chunks_of_two: None) -> Kept:  # noqa: ARG001
+    """The same archive, as this build writes it, and as the one did that left all ids in it and deflated nothing."""
+    with monkeypatch.context() as build:
+        if request.param == "an earlier one":
+            build.setattr(
+                history, "encode_entries", lambda entries: msgspec.msgpack.encode(journal_of(entries).parts())
+            )
+            build.setattr(history, "deflated", bytes)
+        return archived()
+
+
 @pytest.mark.parametrize(
     "late",
     [moved("01:30", "nights"), created("00:30"), created("02:30"), created("05:20"), merged("01:00"), deleted("02:00")],
 )
-def test_an_event_before_the_journal_gives_what_timely_arrival_gives(late: Plain) -> None:
-    kept = archived()
+def test_an_event_before_the_journal_gives_what_timely_arrival_gives(late: Plain, archived_by: Kept) -> None:
+    kept = archived_by
     assert kept.fold(late) is APPLIED
     rewritten = kept.compact()
     assert [number for number, _ in rewritten] == list(range(kept.history.archive_count))
@@ -249,6 +260,56 @@ def test_ids_in_the_archive_are_forgotten_alike_with_and_without_a_restart(resta
     old_id = received("01:00")["id"]
     assert kept.fold(received("05:40", "v9", id=old_id)) is APPLIED
     assert kept.fold(received("01:00", "v1")) is TOO_LATE
+
+
+def test_an_id_of_an_archived_conversation_event_is_forgotten_by_events_of_the_contact_too(archived_by: Kept) -> None:
+    assert archived_by.fold(moved("00:30", "nights", id=received("01:00")["id"])) is APPLIED
+    expected = Kept(moved("00:30", "nights", id="another"), received("01:00", "v1"), received("02:00", "v2"),
+                    received("05:00", "v3"), received("05:30", "v4"))  # fmt: skip
+    assert archived_by.days == expected.days
+
+
+def test_an_id_of_an_archived_event_of_the_contact_is_known_for_ever(chunks_of_two: None) -> None:  # noqa: ARG001
+    kept = Kept(created("00:30"), moved("01:00", "nights", id="e"))
+    kept.compact()
+    kept.fold(received("05:00"))
+    kept.compact()
+    assert [entry.id for entry in decode_entries(kept.archive[0])] == [created("00:30")["id"], "e"]
+    assert kept.fold(moved("01:00", "nights", id="e")) is DUPLICATE
+    assert kept.fold(moved("00:45", "days", id="e")) is APPLIED
+    assert kept.days == Kept(created("00:30"), moved("00:45", "days", id="e"), received("05:00")).days
+
+
+@pytest.mark.parametrize("lateness_ms", [LATENESS_MS, 100 * LATENESS_MS])
+def test_a_conversation_event_from_before_the_journal_is_too_late_however_long_the_window_is_now(
+    lateness_ms: int, archived_by: Kept
+) -> None:
+    kept = archived_by.history
+    before, deltas = kept.encode(), Deltas()
+    for plain in (received("01:00", "v1"), received("01:30"), received("02:00", "v2"), received("02:00", id="new")):
+        assert not kept.needs_archive(event(plain), lateness_ms)
+        assert kept.fold(event(plain), archived_by.book, lateness_ms, deltas) is TOO_LATE
+    assert (kept.encode(), deltas.days) == (before, {})
+    behind = kept.fold(event(received("02:00:00.001")), archived_by.book, lateness_ms, deltas)
+    assert behind is (APPLIED if lateness_ms > LATENESS_MS else TOO_LATE)
+
+
+@pytest.mark.usefixtures("chunks_of_two")
+@pytest.mark.parametrize("lateness_ms", [LATENESS_MS, 100 * LATENESS_MS])
+def test_an_exact_copy_is_a_duplicate_while_it_is_in_the_journal_though_its_instant_is_in_the_archive(
+    lateness_ms: int,
+) -> None:
+    kept = Kept(received("01:00", "v1"), received("02:00", "v2", id="a"))
+    kept.compact()
+    for plain in (received("02:00", "v3", id="b"), received("05:00", "v4")):
+        kept.fold(plain)
+    kept.compact()
+    assert [entry.id for entry in kept.history.journal] == ["b", received("05:00", "v4")["id"]]
+    outcomes = [
+        kept.history.fold(event(plain), kept.book, lateness_ms, Deltas())
+        for plain in (received("02:00", "v3", id="b"), received("02:00", "v2", id="a"))
+    ]
+    assert outcomes == [DUPLICATE, TOO_LATE]
 
 
 @pytest.mark.usefixtures("chunks_of_two")

@@ -1,5 +1,6 @@
-"""A journal's rows: few bytes, read back whole."""
+"""A journal's rows: few bytes, read back whole. Chunks of an archive: fewer, and all but ids of conversation events."""
 
+import msgspec
 import pytest
 
 from aggregates import entry as entries
@@ -43,8 +44,7 @@ def test_what_is_rare_is_kept_too() -> None:
         AT_US + 1, -3, entries.TRANSFERRED, "t", 9, 739_900, 23, conversation="c", group="", to_conversation="d"
     )
     created = Entry(AT_US, 0, entries.CREATED, "k", 7, 739_900, 0, actor="import", channel="email", origin="")
-    (first, second) = decode_entries(encode_entries([created, rare]))
-    assert (first, second) == (created, rare)
+    assert Journal(journal_of([created, rare]).parts()).entries() == [created, rare]
 
 
 def test_a_journal_goes_on_after_its_bytes() -> None:
@@ -54,3 +54,26 @@ def test_a_journal_goes_on_after_its_bytes() -> None:
     assert [entry.id for entry in again.entries()] == ["message-001", "message-002", "message-003"]
     assert [entry.at_us for entry in again.entries()] == [AT_US + n * 30_000_000 for n in (1, 2, 3)]
     assert again.parts()[2] == 3
+
+
+def test_a_chunk_of_an_archive_keeps_the_ids_of_the_contacts_own_events_only() -> None:
+    created = Entry(AT_US, 0, entries.CREATED, "k", 7, 739_900, 0, actor="import", channel="email", origin="")
+    merged = Entry(AT_US + 1, 0, entries.MERGED, "m", 7, 739_900, 0)
+    chunk = decode_entries(encode_entries([created, merged, message(1, advisor="ana")]))
+    assert chunk == [created, merged, msgspec.structs.replace(message(1, advisor="ana"), id="")]
+
+
+def test_a_chunk_of_an_earlier_build_is_read_with_its_ids() -> None:
+    chunk = [message(1), message(2)]
+    assert decode_entries(msgspec.msgpack.encode(journal_of(chunk).parts())) == chunk
+
+
+def test_an_archived_message_costs_half_of_what_it_cost_in_the_journal_or_less() -> None:
+    chunk = [message(number) for number in range(32)]
+    assert 2 * len(encode_entries(chunk)) < len(journal_of(chunk).parts()[-1])
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2, 30, -1])
+def test_a_damaged_chunk_is_refused(keep: int) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        decode_entries(encode_entries([message(1), message(2)])[:keep])
