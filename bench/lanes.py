@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 MEDIANA = "mediana"
+MEDIANA_PYTHON = "mediana_python"
 FLOOR = "floor"
 
 
@@ -22,6 +23,7 @@ LANES: tuple[Lane, ...] = (
     Lane(FLOOR, "floor: aiokafka, decode to a small struct", "bench.plain", 1.0),
     Lane("decode_record", "aiokafka, decode to Mediana's checked events", "bench.plain", 1.0, in_summary=False),
     Lane(MEDIANA, "Mediana worker: full report, atomic commits", "bench.mediana", 1.0),
+    Lane(MEDIANA_PYTHON, "the same, folding in Python", "bench.mediana", 1.0, in_summary=False),
     Lane("faust_empty", "Faust agent that does nothing", "bench.faust_agent", 0.1),
     Lane("faust_table", "Faust agent, count per contact in a Table", "bench.faust_agent", 0.05),
     Lane("quixstreams", "quixstreams, count per contact in its state", "bench.quix_counter", 0.2, needs="quixstreams"),

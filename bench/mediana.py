@@ -14,9 +14,11 @@ from urllib.request import urlopen
 from redis import Redis
 
 from bench.errors import LaneFailed
+from bench.lanes import MEDIANA_PYTHON
 from bench.proc import Usage
 from bench.task import Measured, Task
 from bench.traffic import Traffic
+from streams.compiled import COMPILED, PYTHON
 from streams.keys import CONTACTS, CONVERSATIONS, TOKEN, ShardKeys
 from streams.local.ports import LOOPBACK, free_port
 from streams.local.process import Process
@@ -43,6 +45,8 @@ def environment(task: Task, metrics_port: int) -> dict[str, str]:
         "MEDIANA_NAMESPACE": task.name,
         "MEDIANA_METRICS_PORT": str(metrics_port),
         "MEDIANA_LOG_LEVEL": "warning",
+        # Not "auto": a number of the fold in Python must not pass for one of the compiled fold.
+        "MEDIANA_FOLD": PYTHON if task.lane == MEDIANA_PYTHON else COMPILED,
     }
 
 

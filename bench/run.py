@@ -17,7 +17,7 @@ from redis import Redis as RedisClient
 
 from bench import charts, mediana, traffic
 from bench.errors import BenchError, LaneFailed
-from bench.lanes import LANES, MEDIANA, Lane
+from bench.lanes import LANES, MEDIANA, MEDIANA_PYTHON, Lane
 from bench.results import LaneResult, as_json, from_json, last_line, markdown, summarize, table
 from bench.settings import BenchSettings
 from bench.task import Measured, Task
@@ -107,7 +107,8 @@ class Bench:
             if lane.needs is not None and importlib.util.find_spec(lane.needs) is None:
                 raise LaneFailed(f"{lane.needs} is not installed (requirements/bench.txt)")
             _empty(task.redis_url)
-            measured = mediana.run(task, ends, sent) if lane.name == MEDIANA else _run_program(lane, task)
+            is_worker = lane.name in (MEDIANA, MEDIANA_PYTHON)
+            measured = mediana.run(task, ends, sent) if is_worker else _run_program(lane, task)
         except LaneFailed as failure:
             self._say(f"round {number + 1}, {lane.name}: {failure}")
             return str(failure)

@@ -14,7 +14,7 @@ from streams.caches import DayKey
 from streams.dead_letters import TOO_LATE, DeadLetter
 from streams.keys import archive_field
 
-_TOO_LATE = "the event is further behind its contact's newest event than the lateness window"
+_TOO_LATE = "the event is further behind its contact's newest event than the lateness window, or than its journal"
 
 
 @dataclass

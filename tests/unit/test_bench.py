@@ -140,8 +140,11 @@ def test_the_worker_is_measured_with_its_default_settings(monkeypatch: pytest.Mo
     given = {name for name in environment(task, 1234) if name.startswith("MEDIANA_")}
     assert given == {
         *("MEDIANA_KAFKA_BOOTSTRAP", "MEDIANA_REDIS_URL", "MEDIANA_TOPIC_PREFIX", "MEDIANA_NAMESPACE"),
-        *("MEDIANA_METRICS_PORT", "MEDIANA_LOG_LEVEL"),
+        *("MEDIANA_METRICS_PORT", "MEDIANA_LOG_LEVEL", "MEDIANA_FOLD"),
     }
+    # A number of the fold in Python must not pass for one of the compiled fold.
+    assert environment(task, 1234)["MEDIANA_FOLD"] == "compiled"
+    assert environment(msgspec.structs.replace(task, lane="mediana_python"), 1234)["MEDIANA_FOLD"] == "python"
 
 
 def test_the_use_of_a_process_is_read_whatever_its_name(tmp_path: Path) -> None:
