@@ -72,7 +72,7 @@ impl<'a> Batch<'a> {
             match self.fold_contact(state, &events, rules, &mut changes, &mut contact_kinds, &mut states) {
                 Ok(()) => {
                     state_ends.push((start, states.len()));
-                    deltas.add(account, &changes);
+                    deltas.add(account, &mut changes);
                     for &kind in &contact_kinds {
                         kinds[usize::from(kind)] += 1;
                     }

@@ -623,7 +623,7 @@ impl<'a> Contact<'a> {
         })?;
         let first_from_ms = reader.optional(Reader::int)?;
         let count = reader.map()?;
-        let mut conversations = Vec::new();
+        let mut conversations = Vec::with_capacity(room(count));
         for _ in 0..count {
             let id = reader.str()?;
             reader.tuple(2)?;
@@ -631,14 +631,14 @@ impl<'a> Contact<'a> {
         }
         let touch_day = reader.int()?;
         let count = reader.array()?;
-        let mut touches = Vec::new();
+        let mut touches = Vec::with_capacity(room(count));
         for _ in 0..count {
             reader.tuple(3)?;
             touches.push((reader.optional(Reader::str)?, reader.str()?, reader.optional(Reader::str)?));
         }
         let active_day = reader.int()?;
         let count = reader.array()?;
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(room(count));
         for _ in 0..count {
             reader.tuple(4)?;
             pairs.push(Pair {
@@ -719,6 +719,11 @@ impl<'a> Contact<'a> {
     pub fn has_creation(&self) -> bool {
         self.creation.is_some()
     }
+}
+
+/// For so many items and a few more. What damaged bytes announce is not believed.
+fn room(count: usize) -> usize {
+    count.min(64) + 2
 }
 
 fn read_creation<'a>(reader: &mut Reader<'a>) -> Option<Creation<'a>> {

@@ -62,18 +62,18 @@ pub type Fields = HashMap<Box<[u8]>, Value, Fast>;
 
 impl Deltas {
     /// Add what one contact, folded to its last event, made true.
-    pub fn add(&mut self, account: u32, changes: &Changes) {
-        for change in changes.list.iter().filter(|change| !matches!(change.by, By::Times(0))) {
+    pub fn add(&mut self, account: u32, changes: &mut Changes) {
+        for change in changes.list.drain(..).filter(|change| !matches!(change.by, By::Times(0))) {
             let fields = self.days.entry((account, change.day)).or_default();
             let field = &changes.fields[change.field.0..change.field.1];
-            match (fields.get_mut(field), &change.by) {
+            match (fields.get_mut(field), change.by) {
                 (Some(Value::Count(total)), By::Times(times)) => *total += times,
-                (Some(Value::Vector(total)), By::Observation(vector)) => add_vector(total, vector),
+                (Some(Value::Vector(total)), By::Observation(vector)) => add_vector(total, &vector),
                 (None, By::Times(times)) => {
-                    fields.insert(field.into(), Value::Count(*times));
+                    fields.insert(field.into(), Value::Count(times));
                 }
                 (None, By::Observation(vector)) => {
-                    fields.insert(field.into(), Value::Vector(vector.clone()));
+                    fields.insert(field.into(), Value::Vector(vector));
                 }
                 _ => unreachable!("a field is always of one kind"),
             }

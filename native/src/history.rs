@@ -97,23 +97,21 @@ impl<'a> History<'a> {
 
     /// The state's bytes, at the end of a batch; `None` where entries are due to leave the journal.
     pub fn put(&self, lateness_ms: i64, out: &mut Vec<u8>) -> Option<()> {
-        let mut mark = None;
-        let mut mark_length = self.mark_length;
-        let mut tip = Vec::with_capacity(256);
-        self.tip.put(&mut tip);
         if self.mark.is_some() {
             let horizon_us = self.newest_us - lateness_ms * 1000;
             if self.journal.order(self.mark_length - 1)?.at_us < horizon_us {
                 return None;
             }
-            mark = self.mark;
-        } else if self.journal.count >= CHUNK_ENTRIES {
-            mark = Some(tip.as_slice());
-            mark_length = self.journal.count;
         }
         out.push(STATE_VERSION);
         put_array(out, 8);
-        out.extend_from_slice(&tip);
+        let start = out.len();
+        self.tip.put(out);
+        // The tip of now is the next mark, once enough has gathered.
+        let is_due = self.mark.is_none() && self.journal.count >= CHUNK_ENTRIES;
+        let new_mark = if is_due { out[start..].to_vec() } else { Vec::new() };
+        let (mark, mark_length) =
+            if is_due { (Some(new_mark.as_slice()), self.journal.count) } else { (self.mark, self.mark_length) };
         self.journal.put(out);
         put_int(out, self.newest_us);
         put_optional(out, self.base, put_bin);

@@ -18,7 +18,7 @@ from aggregates.history import ContactHistory
 from aggregates.rules import Rules, RulesBook
 from schemas.accounts import AccountSettings
 from schemas.errors import InvalidEvent
-from schemas.events import EVENT_TYPES, decode_timed_record, type_name
+from schemas.events import EVENT_TYPES, MAX_RECORD_BYTES, decode_timed_record, type_name
 from streams.arrivals import UNKNOWN_US, arrivals_of
 from streams.compiled import open_library
 from streams.compiled_fold import CompiledFold
@@ -51,6 +51,7 @@ FIELDS: dict[str, list[Plain]] = {
         {"conversation_id": "k1", "direction": "inbound", "outcome": "missed"},
         {"conversation_id": "k1", "direction": "outbound", "outcome": "rejected", "advisor_id": "eva"},
         {"conversation_id": "k1", "direction": "inbound", "outcome": "accepted", "advisor_id": "eva"},
+        {"conversation_id": "k1", "direction": "inbound", "outcome": "rejected", "advisor_id": "eva"},
     ],
     "note.added": [{"conversation_id": "k1", "advisor_id": "eva"}],
     "conversation.handed_off": [{"conversation_id": "k1", "to_advisor_id": "eva"}],
@@ -103,6 +104,22 @@ EXTRAS: tuple[Plain, ...] = (
     {"conversation_id": 5},
     {"advisor_id": None},
 )
+TALKED = '"conversation_id":"k1","channel":"sms"'
+REFUSED: dict[str, tuple[str, str]] = {
+    "a creator that is none": ("contact.created", '"origin":null,"channel":"sms","by":"bot"'),
+    "a survivor without an id": ("contact.merged", '"into":""'),
+    "an opener that is none": ("conversation.started", TALKED + ',"by":"import"'),
+    "an advisor without an id": ("message.sent", TALKED + ',"author":{"kind":"advisor"}'),
+    "an author twice, once none": ("message.sent", TALKED + ',"author":{},"author":{"kind":"bot"}'),
+    "a call answered by nobody": ("call.logged", '"conversation_id":"k1","direction":"inbound","outcome":"accepted"'),
+    "handed to nobody": ("conversation.handed_off", '"conversation_id":"k1","to_advisor_id":""'),
+    "transferred to nobody": ("conversation.transferred", '"conversation_id":"k1","to_advisor_id":7'),
+    "a bare tab in what is ignored": ("contact.deleted", '"text":"a\tb"'),
+    "a number with a leading zero": ("contact.deleted", '"more":[01]'),
+    "a comma too many": ("contact.deleted", '"more":{"a":[1,]}'),
+    "too long": ("contact.deleted", f'"text":"{"x" * MAX_RECORD_BYTES}"'),
+}
+"""What Python refuses, and why: the type, and its fields as they are written."""
 SPLICES = (
     *(bytes([byte]) for byte in b'"\\,:{}[]0-. \t\x00\xff\xc3'),
     *(b"\\u00e1", b"\\ud800", b"e9", b"null", b"true"),
@@ -183,6 +200,16 @@ def test_an_ordinary_event_is_taken_on_its_topic_under_its_key(event: Plain, com
     assert is_taken(compiled, json.dumps(event, ensure_ascii=False).encode(), topic_of(event))
     assert not is_taken(compiled, value, 1 - topic_of(event))
     assert not is_taken(compiled, value, topic_of(event), key=b"bob")
+
+
+@pytest.mark.parametrize(("name", "fields"), REFUSED.values(), ids=REFUSED)
+def test_what_python_refuses_is_left_to_it(name: str, fields: str, compiled: CompiledFold) -> None:
+    head = msgspec.json.encode({"type": name, **HEAD})[:-1].decode()
+    value = f"{head},{fields}}}".encode()
+    topic = topic_of({"type": name})
+    with pytest.raises(InvalidEvent, match=r"malformed|oversize"):
+        decode_timed_record(EVENT_TOPICS[topic], b"ana", value, STAMP_MS)
+    assert not is_taken(compiled, value, topic)
 
 
 @pytest.mark.parametrize("at", INSTANTS)
