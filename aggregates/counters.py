@@ -47,7 +47,7 @@ Value = int | Vector
 
 # Slots of a vector. The bins of the two clocks alternate, so that a later field of one kind never moves the other.
 COUNT, WITHOUT_SCHEDULE, TARGETED, WITHIN_ELAPSED, WITHIN_BUSINESS = range(5)
-_FIRST_BIN = 8
+FIRST_ELAPSED_BIN, FIRST_BUSINESS_BIN = 8, 9
 
 
 def observation(elapsed_ms: int, business_ms: int | None, target_ms: int | None) -> Vector:
@@ -62,19 +62,23 @@ def observation(elapsed_ms: int, business_ms: int | None, target_ms: int | None)
             vector[WITHIN_ELAPSED] = 1
         if business_ms <= target_ms:
             vector[WITHIN_BUSINESS] = 1
-    vector[_FIRST_BIN + 2 * bin_of(elapsed_ms)] = 1
-    vector[_FIRST_BIN + 2 * bin_of(business_ms) + 1] = 1
+    vector[FIRST_ELAPSED_BIN + 2 * bin_of(elapsed_ms)] = 1
+    vector[FIRST_BUSINESS_BIN + 2 * bin_of(business_ms)] = 1
     return vector
 
 
 def elapsed_bins(vector: Vector) -> Vector:
     """The sketch bins of the elapsed clock."""
-    return {(slot - _FIRST_BIN) >> 1: n for slot, n in vector.items() if slot >= _FIRST_BIN and not slot & 1}
+    return _bins(vector, FIRST_ELAPSED_BIN)
 
 
 def business_bins(vector: Vector) -> Vector:
     """The sketch bins of the business clock."""
-    return {(slot - _FIRST_BIN) >> 1: n for slot, n in vector.items() if slot >= _FIRST_BIN and slot & 1}
+    return _bins(vector, FIRST_BUSINESS_BIN)
+
+
+def _bins(vector: Vector, first: int) -> Vector:
+    return {(slot - first) >> 1: n for slot, n in vector.items() if slot >= first and not (slot - first) & 1}
 
 
 class Deltas:

@@ -7,9 +7,10 @@ exactly this set of values, with all dimensions outside the mask forgotten. Unde
 occurred. So a query reads, per day, one slice per combination of its filters' values, and one entry of sets.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
-from typing import Any
+from operator import add
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -61,6 +62,7 @@ class Sets(Struct, array_like=True, gc=False):
 _encode = msgspec.msgpack.Encoder().encode
 decode_slice = msgspec.msgpack.Decoder(Slice).decode
 decode_sets = msgspec.msgpack.Decoder(Sets).decode
+encode_values = _encode
 decode_values = msgspec.msgpack.Decoder(tuple[list[str | None], ...]).decode
 
 
@@ -92,20 +94,23 @@ def merged_counters(parts: Iterable[Iterable[tuple[Field, Value]]]) -> dict[Fiel
 
 
 def build(day: Mapping[Field, Value]) -> dict[bytes, bytes]:
-    """The cube of a day's counters."""
-    slices = _Slices()
-    interactions: list[tuple[Field, int]] = []
-    active: list[tuple[Field, int]] = []
+    """The cube of a day's counters. Equal counters give equal bytes, in whatever order they come."""
+    finest = _finest_slices(day)
+    interactions: _Counted = {}
+    active: _Counted = {}
     for field, value in day.items():
         if field[0] == counters.INTERACTION:
-            interactions.append((field, _count(value)))
+            _count(interactions, (field[1], _sorted(_by_advisor(field[2]))), value)
         elif field[0] == counters.ACTIVE:
-            active.append((field, _count(value)))
-        else:
-            slices.add(field, value)
-    cube = dict(slices.encoded())
-    for mask in range(1 << DIMENSIONS):
-        sets = Sets(_interactions(interactions, mask), _active(active, mask))
+            _count(active, (field[1], _sorted(field[2])), value)
+    cube: dict[bytes, bytes] = {}
+    for mask, sums in _coarsened(finest).items():
+        for values, total in sums.items():
+            cube[slice_key(mask, values)] = total.encoded()
+    reached = _projected(interactions, ALL, _less_touched)
+    were_active = _projected(active, ALL & ~ADVISOR, _less_active)
+    for mask, counted in reached.items():
+        sets = Sets(_rows(counted), _rows(were_active.get(mask, {})))
         if sets.interactions or sets.active:
             cube[sets_key(mask)] = _encode(sets)
     if cube:
@@ -113,126 +118,188 @@ def build(day: Mapping[Field, Value]) -> dict[bytes, bytes]:
     return cube
 
 
-def _count(value: Value) -> int:
-    assert isinstance(value, int)
-    return value
+# Every mask but the finest is made of the one that has one dimension more, the lowest it lacks: each step has less to
+# add up. Masks fall, so that the one they are made of is there.
+ALL = (1 << DIMENSIONS) - 1
+
+
+def _finer(mask: int) -> int:
+    """The mask that a mask is made of."""
+    return mask | (mask + 1)
 
 
 class _Sum:
     """A slice while it is added up."""
 
-    __slots__ = ("conversations", "first_response", "origins", "response", "slice")
+    __slots__ = ("_encoded", "conversations", "first_response", "numbers", "oldest_ms", "origins", "response")
 
     def __init__(self) -> None:
-        self.slice = Slice()
         self.first_response: Vector = {}
         self.response: Vector = {}
         self.conversations: dict[tuple[str, str, int], int] = {}
         self.origins: dict[tuple[str | None, bool, bool, bool], int] = {}
+        self.numbers = [0] * len(_NUMBERS)
+        self.oldest_ms: int | None = None
+        self._encoded: bytes | None = None
 
     def add(self, field: Field, value: Value) -> None:
-        metric, total = field[0], self.slice
+        metric = field[0]
         if isinstance(value, dict):
-            into = self.first_response if metric == counters.FIRST_RESPONSE else self.response
-            for slot, n in value.items():
-                into[slot] = into.get(slot, 0) + n
+            _add(self.first_response if metric == counters.FIRST_RESPONSE else self.response, value)
         elif metric == counters.NEW_CONVERSATION:
-            cell = field[3:]
-            self.conversations[cell] = self.conversations.get(cell, 0) + value
+            _add(self.conversations, {field[3:]: value})
         elif metric == counters.ORIGIN:
-            row = (field[1], *field[4:])
-            self.origins[row] = self.origins.get(row, 0) + value
+            _add(self.origins, {(field[1], *field[4:]): value})
         elif metric == counters.NEW_CONTACT:
-            name = ("live", "deleted", "merged")[field[4]]
-            setattr(total, name, getattr(total, name) + value)
+            self.numbers[_LIVE + field[4]] += value
         elif metric == counters.CLOSED:
-            name = "transferred" if field[5] else "closed"
-            setattr(total, name, getattr(total, name) + value)
+            self.numbers[_TRANSFERRED if field[5] else _CLOSED] += value
         elif metric == counters.WAITING:
-            total.waiting += value
-            total.snoozed += value * field[4]
-            total.oldest_ms = field[5] if total.oldest_ms is None else min(total.oldest_ms, field[5])
+            self.numbers[_WAITING] += value
+            self.numbers[_SNOOZED] += value * field[4]
+            self.oldest_ms = field[5] if self.oldest_ms is None else min(self.oldest_ms, field[5])
         else:
-            total.uncounted += value
+            self.numbers[_UNCOUNTED] += value
+
+    def merge(self, other: "_Sum") -> None:
+        _add(self.first_response, other.first_response)
+        _add(self.response, other.response)
+        _add(self.conversations, other.conversations)
+        _add(self.origins, other.origins)
+        self.numbers = list(map(add, self.numbers, other.numbers))
+        if other.oldest_ms is not None:
+            self.oldest_ms = other.oldest_ms if self.oldest_ms is None else min(self.oldest_ms, other.oldest_ms)
 
     def encoded(self) -> bytes:
-        total = self.slice
-        total.first_response = packed(self.first_response)
-        total.response = packed(self.response)
-        total.conversations = sorted((*cell, n) for cell, n in self.conversations.items())
-        rows = sorted(self.origins.items(), key=lambda item: (item[0][0] is None, item[0][0] or "", item[0][1:]))
-        total.origins = [(*row, n) for row, n in rows]
-        return _encode(total)
+        if self._encoded is None:
+            rows = sorted(self.origins.items(), key=lambda item: (item[0][0] is None, item[0][0] or "", item[0][1:]))
+            total = Slice(
+                first_response=packed(self.first_response),
+                response=packed(self.response),
+                conversations=sorted((*cell, n) for cell, n in self.conversations.items()),
+                origins=[(*row, n) for row, n in rows],
+                oldest_ms=self.oldest_ms,
+            )
+            for name, n in zip(_NUMBERS, self.numbers, strict=True):
+                setattr(total, name, n)
+            self._encoded = _encode(total)
+        return self._encoded
 
 
+_NUMBERS = ("uncounted", "live", "deleted", "merged", "closed", "transferred", "waiting", "snoozed")
+_UNCOUNTED, _LIVE, _, _, _CLOSED, _TRANSFERRED, _WAITING, _SNOOZED = range(len(_NUMBERS))
 _WITH_ADVISOR = frozenset((counters.FIRST_RESPONSE, counters.RESPONSE, counters.UNCOUNTED, counters.CLOSED))
+_OF_PEOPLE = frozenset((counters.INTERACTION, counters.ACTIVE))
+
+_Sums = dict[Values, _Sum]
 
 
-class _Slices:
-    """All slices of a day."""
-
-    def __init__(self) -> None:
-        self._sums: dict[tuple[Any, ...], _Sum] = {}
-
-    def add(self, field: Field, value: Value) -> None:
-        with_advisor = field[0] in _WITH_ADVISOR
-        dimensions = field[1:5] if with_advisor else field[1:4]
-        for mask, positions in _MASKS_WITH_ADVISOR if with_advisor else _MASKS:
-            key = (mask, *[dimensions[position] for position in positions])
-            total = self._sums.get(key)
-            if total is None:
-                total = self._sums[key] = _Sum()
-            total.add(field, value)
-
-    def encoded(self) -> Iterator[tuple[bytes, bytes]]:
-        for key, total in self._sums.items():
-            yield _encode(key), total.encoded()
+def _finest_slices(day: Mapping[Field, Value]) -> dict[int, _Sums]:
+    """What is counted per advisor, and what is not, each under the finest mask it has."""
+    finest: dict[int, _Sums] = {ALL: {}, ALL & ~ADVISOR: {}}
+    for field, value in day.items():
+        metric = field[0]
+        if metric in _OF_PEOPLE:
+            continue
+        mask, values = (ALL, field[1:5]) if metric in _WITH_ADVISOR else (ALL & ~ADVISOR, field[1:4])
+        total = finest[mask].get(values)
+        if total is None:
+            total = finest[mask][values] = _Sum()
+        total.add(field, value)
+    return finest
 
 
-def _masks(dimensions: int) -> list[tuple[int, tuple[int, ...]]]:
-    return [
-        (mask, tuple(position for position in range(dimensions) if mask >> position & 1))
-        for mask in range(1 << dimensions)
-    ]
+def _coarsened(finest: Mapping[int, _Sums]) -> dict[int, _Sums]:
+    """The slices of every mask."""
+    masks: dict[int, _Sums] = {ALL: finest[ALL]}
+    for mask in range(ALL - 1, -1, -1):
+        parts: dict[Values, list[_Sum]] = {}
+        finer = _finer(mask)
+        dropped = (finer & ~mask).bit_length() - 1
+        # Of the mask's values those of lower dimensions stand first, and it has all of them.
+        for values, total in masks[finer].items():
+            parts.setdefault(values[:dropped] + values[dropped + 1 :], []).append(total)
+        for values, total in finest[mask].items() if mask in finest else ():
+            parts.setdefault(values, []).append(total)
+        masks[mask] = {values: _merged(totals) for values, totals in parts.items()}
+    return masks
 
 
-_MASKS = _masks(DIMENSIONS - 1)
-_MASKS_WITH_ADVISOR = _masks(DIMENSIONS)
+def _merged(totals: list[_Sum]) -> _Sum:
+    """The sum of slices; one alone is its own sum, and encoded once however many masks have it."""
+    if len(totals) == 1:
+        return totals[0]
+    whole = _Sum()
+    for total in totals:
+        whole.merge(total)
+    return whole
 
 
-def _interactions(fields: list[tuple[Field, int]], mask: int) -> list[tuple[str | None, Touches, int]]:
-    projected: dict[tuple[str | None, Touches], int] = {}
-    for (_, origin, touches), n in fields:
-        by_advisor: dict[str | None, set[tuple[str | None, str | None]]] = {}
-        for advisor, channel, group in touches:
-            pair = (channel if mask & CHANNEL else None, group if mask & GROUP else None)
-            by_advisor.setdefault(advisor, set()).add(pair)
-        key = (
-            origin if mask & ORIGIN else None,
-            _sorted((advisor if mask & ADVISOR else None, _sorted(pairs)) for advisor, pairs in by_advisor.items()),
-        )
-        projected[key] = projected.get(key, 0) + n
-    return [(*key, n) for key, n in sorted(projected.items(), key=repr)]
+_Key = TypeVar("_Key")
 
 
-def _active(fields: list[tuple[Field, int]], mask: int) -> list[tuple[str | None, Activity, int]]:
-    if mask & ADVISOR:
-        return []
-    projected: dict[tuple[str | None, Activity], int] = {}
-    for (_, origin, pairs), n in fields:
-        merged: dict[tuple[str | None, str | None], tuple[bool, int | None]] = {}
-        for channel, group, active, before in pairs:
-            pair = (channel if mask & CHANNEL else None, group if mask & GROUP else None)
-            was_active, was_before = merged.get(pair, (False, None))
-            latest = before if was_before is None else was_before if before is None else max(before, was_before)
-            merged[pair] = (was_active or active, latest)
-        key = (origin if mask & ORIGIN else None, _sorted((*pair, *rest) for pair, rest in merged.items()))
-        projected[key] = projected.get(key, 0) + n
-    return [(*key, n) for key, n in sorted(projected.items(), key=repr)]
+def _add(total: dict[_Key, int], part: Mapping[_Key, int]) -> None:
+    for key, n in part.items():
+        total[key] = total.get(key, 0) + n
+
+
+_Set = tuple[Any, ...]
+_Counted = dict[tuple[str | None, _Set], int]
+"""Origin and set, and of how many contacts."""
+
+
+def _count(counted: _Counted, key: tuple[str | None, _Set], value: Value) -> None:
+    assert isinstance(value, int)
+    counted[key] = counted.get(key, 0) + value
+
+
+def _projected(finest: _Counted, all_dimensions: int, less: Callable[[_Set, int], _Set]) -> dict[int, _Counted]:
+    """The sets under every mask of `all_dimensions`; `less` is a set without a dimension."""
+    masks = {all_dimensions: finest}
+    for mask in range(all_dimensions - 1, -1, -1):
+        dropped = _finer(mask) & ~mask
+        counted = masks[mask] = {}
+        for (origin, members), n in masks[_finer(mask)].items():
+            key = (None, members) if dropped == ORIGIN else (origin, less(members, dropped))
+            counted[key] = counted.get(key, 0) + n
+    return masks
+
+
+def _by_advisor(touches: Iterable[tuple[str, str, str | None]]) -> Touches:
+    by_advisor: dict[str, list[tuple[str | None, str | None]]] = {}
+    for advisor, channel, group in touches:
+        by_advisor.setdefault(advisor, []).append((channel, group))
+    return tuple((advisor, _sorted(pairs)) for advisor, pairs in by_advisor.items())
+
+
+def _less_touched(touches: Touches, dropped: int) -> Touches:
+    if dropped == ADVISOR:
+        return _sorted((None, pairs) for _, pairs in touches)
+    return _sorted((advisor, _sorted({_without(pair, dropped) for pair in pairs})) for advisor, pairs in touches)
+
+
+def _less_active(activity: Activity, dropped: int) -> Activity:
+    merged: dict[tuple[str | None, str | None], tuple[bool, int | None]] = {}
+    for channel, group, active, before in activity:
+        pair = _without((channel, group), dropped)
+        was_active, was_before = merged.get(pair, (False, None))
+        latest = before if was_before is None else was_before if before is None else max(before, was_before)
+        merged[pair] = (was_active or active, latest)
+    return _sorted((*pair, *rest) for pair, rest in merged.items())
+
+
+def _without(pair: tuple[str | None, str | None], dropped: int) -> tuple[str | None, str | None]:
+    return (None, pair[1]) if dropped == CHANNEL else (pair[0], None)
+
+
+def _rows(counted: _Counted) -> list[Any]:
+    return [(*key, n) for key, n in sorted(counted.items(), key=_encode)]
 
 
 def _sorted(items: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(sorted(items, key=repr))
+    """In an order of their own, whatever they are: that of their bytes."""
+    found = tuple(items)
+    return found if len(found) < 2 else tuple(sorted(found, key=_encode))
 
 
 def _occurring(day: Iterable[Field]) -> tuple[list[str | None], ...]:

@@ -1,14 +1,12 @@
-"""The report: the `metrics` object of any range of days under any filters, from the days' cubes."""
+"""The report: the `metrics` object of any range of days under any filters, from cubes of days and months."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from aggregates import counters, sketch
-from aggregates.counters import Vector, business_bins, elapsed_bins
 from aggregates.cube import (
     ADVISOR,
     VALUES_KEY,
@@ -23,8 +21,19 @@ from aggregates.cube import (
     query_keys,
     sets_key,
 )
+from aggregates.durations import Durations
 from aggregates.filters import Filters
 from aggregates.localtime import LocalCalendar
+from aggregates.months import (
+    MonthPeople,
+    MonthSlice,
+    days_key,
+    decode_day_counts,
+    decode_month_people,
+    decode_month_slice,
+    month_days,
+)
+from aggregates.people import People, PeopleCounter
 from aggregates.periods import Period
 from schemas.accounts import WEEKDAYS
 
@@ -75,117 +84,168 @@ def metrics(
     filters: Filters,
     calendar: LocalCalendar,
     tables: Mapping[str, list[Filters]] | None = None,
+    months: Mapping[int, Cube] | None = None,
 ) -> Metrics:
-    """The metrics object. `cubes` holds the cube, or just its needed fields, of each day of the period that has one."""
-    document = _added(period, cubes, filters).document(calendar)
+    """The metrics object.
+
+    `cubes` holds the cube, or just its needed fields, of each day of the period that has one. Days of months whose
+    roll-up (`aggregates.months`), or just its needed fields, is in `months`, by first day, are not looked at; each of
+    them must be `usable` for the period. It makes no difference to any number whether a month comes by days or whole.
+    """
+    parts = _Parts(period, cubes, months or {})
+    document = _Total(parts, filters, _people(parts, filters, None)[None]).document(calendar)
     for name, rows in (tables or {}).items():
-        document[f"by_{name}"] = [_table_row(name, period, cubes, row) for row in rows]
+        people = _people(parts, filters, name)
+        document[f"by_{name}"] = [_table_row(parts, name, row, people) for row in rows]
     return document
 
 
-def _table_row(name: str, period: Period, cubes: Mapping[int, Cube], filters: Filters) -> Metrics:
+class _Parts:
+    """What a period is added up from."""
+
+    def __init__(self, period: Period, cubes: Mapping[int, Cube], months: Mapping[int, Cube]) -> None:
+        rolled_up = {day for first in months for day in month_days(first)}
+        self.period = period
+        self.months = sorted(months.items())
+        self.days = [(day, cubes[day]) for day in period.days if day in cubes and day not in rolled_up]
+        self.dates = [(day, date.fromordinal(day).isoformat()) for day in period.days]
+        self._people: dict[tuple[bytes, ...], _DecodedPeople] = {}
+
+    def people(self, day_key: bytes, month_keys: Sequence[bytes]) -> "_DecodedPeople":
+        """The sets of days and the people of months under these keys. A table and the whole often share them."""
+        found = self._people.get((day_key, *month_keys))
+        if found is None:
+            found = self._people[day_key, *month_keys] = _DecodedPeople(
+                [(day, decode_sets(cube[day_key])) for day, cube in self.days if day_key in cube],
+                [
+                    (first, decode_month_people(month[key]))
+                    for first, month in self.months
+                    for key in month_keys
+                    if key in month
+                ],
+            )
+        return found
+
+
+class _DecodedPeople(NamedTuple):
+    days: list[tuple[int, Sets]]
+    months: list[tuple[int, MonthPeople]]
+
+
+def _table_row(parts: _Parts, name: str, filters: Filters, people: Mapping[str | None, People]) -> Metrics:
     (value,) = getattr(filters, name)
-    total = _added(period, cubes, filters)
+    total = _Total(parts, filters, people[value], whole=False)
     row = {name: value, **total.row()}
     if name != "advisor":
         row["waiting"] = total.waiting_box()
     return row
 
 
-def _added(period: Period, cubes: Mapping[int, Cube], filters: Filters) -> "_Total":
-    total = _Total(period, filters)
-    for day in period.days:
-        if day in cubes:
-            total.add(day, cubes[day])
-    return total
+def _people(parts: _Parts, filters: Filters, table: str | None) -> Mapping[str | None, People]:
+    """The people under the filters, per value of the table's dimension."""
+    counter = PeopleCounter(filters, table, parts.period.days.start)
+    decoded = parts.people(counter.day_key, counter.month_keys)
+    for first, people in decoded.months:
+        counter.add_month(first, people)
+    for day, sets in decoded.days:
+        counter.add_day(day, sets)
+    return counter.people
 
 
 class _Total:
-    """What the days of a period add up to."""
+    """What the parts of a period add up to: for a `document` if `whole`, else for the `row` of a table."""
 
-    def __init__(self, period: Period, filters: Filters) -> None:
-        self._period = period
-        self._filters = filters
-        # Equal for all days, of which a year has many.
-        self._slice_keys = query_keys(filters)
-        self._sets_key = sets_key(filters.mask)
-        self._first_response: Vector = {}
-        self._response: Vector = {}
+    def __init__(self, parts: _Parts, filters: Filters, people: People, *, whole: bool = True) -> None:
+        self._dates = parts.dates
+        self._by_advisor = bool(filters.mask & ADVISOR)
+        self._whole = whole
+        self._people = people
+        self._first_response = Durations()
+        self._response = Durations()
         self._uncounted = 0
-        self._contacts: dict[int, tuple[int, int, int]] = {}
-        self._conversations: dict[int, list[tuple[str, str, int, int]]] = {}
-        self._closed: dict[int, tuple[int, int]] = {}
-        self._interactions: dict[int, tuple[int, int]] = {}
-        self._active = 0
+        self._live = self._deleted = self._merged = 0
+        self._by_channel: dict[str, int] = {}
+        self._by_opener: dict[str, int] = {}
+        self._cells = [[0] * 24 for _ in WEEKDAYS]
+        self._closed = self._transferred = 0
         self._origins: dict[str | None, list[int]] = {}
         self._waiting = 0
         self._snoozed = 0
         self._oldest_ms: int | None = None
+        # Of each day that has any: new contacts, new conversations, closures.
+        self._days: dict[int, tuple[int, int, int]] = {}
+        keys = query_keys(filters)
+        for _, month in parts.months:
+            for key in keys:
+                if key in month:
+                    self._add_month(decode_month_slice(month[key]))
+        for day, cube in parts.days:
+            for key in keys:
+                if key in cube:
+                    self._add_day(day, decode_slice(cube[key]))
+        if whole:
+            for first, month in parts.months:
+                for key in map(days_key, keys):
+                    for days_after, *counts in decode_day_counts(month[key]) if key in month else ():
+                        self._add_counts(first + days_after, *counts)
 
-    def add(self, day: int, cube: Cube) -> None:
-        for key in self._slice_keys:
-            if key in cube:
-                self._add_slice(day, decode_slice(cube[key]))
-        sets = cube.get(self._sets_key)
-        if sets is not None:
-            self._add_sets(day, decode_sets(sets))
+    def _add_month(self, part: MonthSlice) -> None:
+        self._first_response.add(part.first_response)
+        self._response.add(part.response)
+        self._add_numbers(part)
+        for channel, opener, n in part.conversations:
+            self._by_channel[channel] = self._by_channel.get(channel, 0) + n
+            self._by_opener[opener] = self._by_opener.get(opener, 0) + n
+        if self._whole:
+            for weekday, hour, n in part.hours:
+                self._cells[weekday][hour] += n
+            for origin, *counts in part.origins:
+                self._add_origin(origin, *counts)
 
-    def _add_slice(self, day: int, part: Slice) -> None:
-        _add(self._first_response, part.first_response)
-        _add(self._response, part.response)
+    def _add_day(self, day: int, part: Slice) -> None:
+        self._first_response.add_packed(part.first_response)
+        self._response.add_packed(part.response)
+        self._add_numbers(part)
+        conversations = 0
+        hours = self._cells[(day - 1) % 7]
+        for channel, opener, hour, n in part.conversations:
+            self._by_channel[channel] = self._by_channel.get(channel, 0) + n
+            self._by_opener[opener] = self._by_opener.get(opener, 0) + n
+            hours[hour] += n
+            conversations += n
+        if self._whole:
+            for origin, engaged, closed, resolved, n in part.origins:
+                self._add_origin(origin, n, n * engaged, n * closed, n * resolved)
+            self._add_counts(day, part.live + part.deleted + part.merged, conversations, part.closed + part.transferred)
+
+    def _add_numbers(self, part: Slice | MonthSlice) -> None:
         self._uncounted += part.uncounted
-        live, deleted, merged = self._contacts.get(day, (0, 0, 0))
-        self._contacts[day] = (live + part.live, deleted + part.deleted, merged + part.merged)
-        self._conversations.setdefault(day, []).extend(part.conversations)
-        closed, transferred = self._closed.get(day, (0, 0))
-        self._closed[day] = (closed + part.closed, transferred + part.transferred)
-        for origin, engaged, was_closed, resolved, n in part.origins:
-            row = self._origins.setdefault(origin, [0, 0, 0, 0])
-            row[0] += n
-            row[1] += n * engaged
-            row[2] += n * was_closed
-            row[3] += n * resolved
+        self._live += part.live
+        self._deleted += part.deleted
+        self._merged += part.merged
+        self._closed += part.closed
+        self._transferred += part.transferred
         self._waiting += part.waiting
         self._snoozed += part.snoozed
         if part.oldest_ms is not None:
             self._oldest_ms = part.oldest_ms if self._oldest_ms is None else min(self._oldest_ms, part.oldest_ms)
 
-    def _add_sets(self, day: int, sets: Sets) -> None:
-        # Plain loops: for a year of a large account this is asked millions of times.
-        origins, groups, channels, advisors = self._filters.dimensions
-        contacts = advisor_contacts = 0
-        for origin, touches, n in sets.interactions:
-            if origins is not None and origin not in origins:
-                continue
-            reached_by = 0
-            for advisor, pairs in touches:
-                if advisors is None or advisor in advisors:
-                    for channel, group in pairs:
-                        if (channels is None or channel in channels) and (groups is None or group in groups):
-                            reached_by += 1
-                            break
-            if reached_by:
-                contacts += n
-                advisor_contacts += n * reached_by
-        self._interactions[day] = (contacts, advisor_contacts)
-        start = self._period.days.start
-        for origin, activity, n in sets.active:
-            if origins is not None and origin not in origins:
-                continue
-            # A contact counts on its first matching day of the period.
-            active_today = active_before = False
-            for channel, group, active, before in activity:
-                if (channels is None or channel in channels) and (groups is None or group in groups):
-                    active_today = active_today or active
-                    active_before = active_before or (before is not None and before >= start)
-            if active_today and not active_before:
-                self._active += n
+    def _add_origin(self, origin: str | None, contacts: int, engaged: int, closed: int, resolved: int) -> None:
+        row = self._origins.setdefault(origin, [0, 0, 0, 0])
+        row[0] += contacts
+        row[1] += engaged
+        row[2] += closed
+        row[3] += resolved
+
+    def _add_counts(self, day: int, contacts: int, conversations: int, closures: int) -> None:
+        had = self._days.get(day, (0, 0, 0))
+        self._days[day] = (had[0] + contacts, had[1] + conversations, had[2] + closures)
 
     def document(self, calendar: LocalCalendar) -> Metrics:
-        by_advisor = bool(self._filters.mask & ADVISOR)
+        by_advisor = self._by_advisor
         return {
-            "first_response": _durations(self._first_response),
-            "response": _durations(self._response),
+            "first_response": self._first_response.box(),
+            "response": self._response.box(),
             "interactions": self._interactions_box(),
             "new_contacts": None if by_advisor else self._contacts_box(),
             "new_conversations": None if by_advisor else self._conversations_box(),
@@ -200,11 +260,11 @@ class _Total:
     def row(self) -> Metrics:
         """The boxes of a table's row: those of `document`, without days and distributions."""
         row: Metrics = {
-            "first_response": _durations(self._first_response, whole=False),
-            "response": _durations(self._response, whole=False),
+            "first_response": self._first_response.box(whole=False),
+            "response": self._response.box(whole=False),
             "interactions": self._interactions_box(whole=False),
         }
-        by_advisor = bool(self._filters.mask & ADVISOR)
+        by_advisor = self._by_advisor
         if not by_advisor:
             row["new_contacts"] = self._contacts_box(whole=False)
             row["new_conversations"] = self._conversations_box(whole=False)
@@ -212,54 +272,42 @@ class _Total:
         return row
 
     def _by_day(self, values: Mapping[int, Any], empty: Any) -> dict[str, Any]:
-        return {date.fromordinal(day).isoformat(): values.get(day, empty) for day in self._period.days}
+        return {text: values.get(day, empty) for day, text in self._dates}
+
+    def _counts_by_day(self, place: int) -> dict[str, int]:
+        return self._by_day({day: counts[place] for day, counts in self._days.items()}, 0)
 
     def _interactions_box(self, *, whole: bool = True) -> Metrics:
-        box: Metrics = {
-            "contacts": sum(contacts for contacts, _ in self._interactions.values()),
-            "advisor_contacts": sum(advisor_contacts for _, advisor_contacts in self._interactions.values()),
-        }
+        people = self._people
+        box: Metrics = {"contacts": people.contacts, "advisor_contacts": people.advisor_contacts}
         if whole:
-            days = {day: {"contacts": c, "advisor_contacts": a} for day, (c, a) in self._interactions.items()}
+            days = {day: {"contacts": c, "advisor_contacts": a} for day, (c, a) in people.days.items()}
             box["by_day"] = self._by_day(days, {"contacts": 0, "advisor_contacts": 0})
         return box
 
     def _contacts_box(self, *, whole: bool = True) -> Metrics:
-        by_day = {day: sum(statuses) for day, statuses in self._contacts.items()}
-        box: Metrics = {
-            "total": sum(by_day.values()),
-            "deleted": sum(deleted for _, deleted, _ in self._contacts.values()),
-            "merged": sum(merged for _, _, merged in self._contacts.values()),
-        }
+        total = self._live + self._deleted + self._merged
+        box: Metrics = {"total": total, "deleted": self._deleted, "merged": self._merged}
         if whole:
-            box["by_day"] = self._by_day(by_day, 0)
+            box["by_day"] = self._counts_by_day(0)
         return box
 
     def _conversations_box(self, *, whole: bool = True) -> Metrics:
-        by_channel: dict[str, int] = {}
-        by_opener: dict[str, int] = {}
-        by_day: dict[int, int] = {}
-        for day, rows in self._conversations.items():
-            for channel, opener, _, n in rows:
-                by_channel[channel] = by_channel.get(channel, 0) + n
-                by_opener[opener] = by_opener.get(opener, 0) + n
-                by_day[day] = by_day.get(day, 0) + n
         box: Metrics = {
-            "total": sum(by_day.values()),
-            "active_contacts": self._active,
-            "by_channel": dict(sorted(by_channel.items())),
-            "by_opener": dict(sorted(by_opener.items())),
+            "total": sum(self._by_channel.values()),
+            "active_contacts": self._people.active,
+            "by_channel": dict(sorted(self._by_channel.items())),
+            "by_opener": dict(sorted(self._by_opener.items())),
         }
         if whole:
-            box["by_day"] = self._by_day(by_day, 0)
+            box["by_day"] = self._counts_by_day(1)
         return box
 
     def _closed_box(self, *, whole: bool = True) -> Metrics:
-        closed = sum(closed for closed, _ in self._closed.values())
-        transferred = sum(transferred for _, transferred in self._closed.values())
-        box: Metrics = {"total": closed + transferred, "closed": closed, "transferred": transferred}
+        total = self._closed + self._transferred
+        box: Metrics = {"total": total, "closed": self._closed, "transferred": self._transferred}
         if whole:
-            box["by_day"] = self._by_day({day: sum(kinds) for day, kinds in self._closed.items()}, 0)
+            box["by_day"] = self._counts_by_day(2)
         return box
 
     def _origin_rows(self) -> list[Metrics]:
@@ -268,23 +316,18 @@ class _Total:
         return [{"origin": origin, **dict(zip(names, row, strict=True))} for origin, row in rows]
 
     def _heatmap(self) -> dict[str, list[int]]:
-        cells: dict[str, list[int]] = {weekday: [0] * 24 for weekday in WEEKDAYS}
-        for day, rows in self._conversations.items():
-            hours = cells[_weekday(day)]
-            for _, _, hour, n in rows:
-                hours[hour] += n
-        return cells
+        return dict(zip(WEEKDAYS, self._cells, strict=True))
 
     def _occurrences(self, calendar: LocalCalendar) -> dict[str, list[int]]:
         cells: dict[str, list[int]] = {weekday: [0] * 24 for weekday in WEEKDAYS}
-        for day in self._period.days:
+        for day, _ in self._dates:
             weekday = _weekday(day)
             cells[weekday] = [*map(add, cells[weekday], calendar.hours_of_day(day))]
         return cells
 
     def waiting_box(self) -> Metrics | None:
         """Who is still waiting; a contact that waits has no advisor to filter by."""
-        if self._filters.mask & ADVISOR:
+        if self._by_advisor:
             return None
         return {"contacts": self._waiting, "snoozed": self._snoozed, "oldest": instant_text(self._oldest_ms)}
 
@@ -298,39 +341,3 @@ def instant_text(instant_ms: int | None) -> str | None:
 
 def _weekday(day: int) -> str:
     return WEEKDAYS[(day - 1) % 7]
-
-
-def _add(total: Vector, part: list[int]) -> None:
-    get, slot = total.get, 0
-    for step, n in zip(part[::2], part[1::2], strict=True):  # as `unpacked` reads it, without a vector in between
-        slot += step
-        total[slot] = get(slot, 0) + n
-
-
-def _durations(vector: Vector, *, whole: bool = True) -> Metrics:
-    targeted = vector.get(counters.TARGETED, 0)
-    document: Metrics = {"count": vector.get(counters.COUNT, 0)}
-    within: Metrics = {}
-    spread: Metrics = {}
-    clocks = (
-        ("elapsed", elapsed_bins(vector), counters.WITHIN_ELAPSED),
-        ("business", business_bins(vector), counters.WITHIN_BUSINESS),
-    )
-    for clock, bins, within_slot in clocks:
-        document[clock] = {"median": _seconds(bins, 0.5), "p90": _seconds(bins, 0.9)}
-        within[clock] = vector.get(within_slot, 0) / targeted if targeted else None
-        if not whole:
-            continue
-        edges: list[float | None] = [edge / 1000 for edge in sketch.DISTRIBUTION_EDGES_MS]
-        counts = sketch.distribution(bins)
-        spread[clock] = [{"up_to": edge, "count": n} for edge, n in zip([*edges, None], counts, strict=True)]
-    document["within_target"] = within
-    if whole:
-        document["distribution"] = spread
-    document["without_schedule"] = vector.get(counters.WITHOUT_SCHEDULE, 0)
-    return document
-
-
-def _seconds(bins: Vector, fraction: float) -> float | None:
-    value = sketch.quantile_ms(bins, fraction)
-    return None if value is None else round(value / 1000, 6)

@@ -2,7 +2,8 @@
 
 Many accounts, of which all, one in a hundred or none changed: time, CPU and Redis commands of a publication, and the
 longest single command. Then one account with two busy years: its size, and how long any filter of a whole year takes,
-with the year before it beside it, as the HTTP API reads it.
+with the year before it beside it, as the HTTP API reads it: with a reader of its own for each (cold), and with one for
+all (warm).
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from bench.soak_samples import Kind, RedisLook
 from bench.stand import Stand
 from bench.tables import Cell
 from bench.variables import Variables
+from streams import collector
 from streams.config import Config
 from streams.local.errors import LocalStackError
 from streams.log_ends import LogEnds
@@ -73,8 +75,21 @@ class Year(Struct, frozen=True):
     publication: Round
     cubes: Kind
     document_bytes: int
-    reads: dict[int, list[float]]
-    """By how many dimensions were filtered: seconds of each read."""
+    cold: "Reads"
+    warm: "Reads"
+
+
+class Reads(Struct, frozen=True):
+    """Reading reports of a year."""
+
+    wall_seconds: dict[int, list[float]]
+    """By how many dimensions were filtered: of each read."""
+    cpu_seconds: list[float]
+    """Of this process, of each read: what remains of them where nothing else is at work."""
+
+    @property
+    def all_wall_seconds(self) -> list[float]:
+        return [each for seconds in self.wall_seconds.values() for each in seconds]
 
 
 def main(_: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
@@ -145,10 +160,11 @@ def large_year(stand: Stand, per_day: int, reads: int) -> Year:
     (company,) = population.companies()
     cubes, _ = RedisLook(stand.client, config.namespace, PARTITIONS, [company.account_id], 1).cubes()
     document = stand.client.strlen(PublicKeys(config.namespace, company.account_id).report)
-    found = asyncio.run(_reads(config, company, reads))
-    for dimensions, seconds in found.items():
-        stand.say(f"  {dimensions} dimensions filtered: p99 {quantile(seconds, 0.99) * 1000:.1f} ms")
-    return Year(published, cubes, document, found)
+    cold, warm = (asyncio.run(_reads(config, company, reads, cold=cold)) for cold in (True, False))
+    for name, each in (("cold", cold), ("warm", warm)):
+        wall, cpu = (quantile(seconds, 0.99) * 1000 for seconds in (each.all_wall_seconds, each.cpu_seconds))
+        stand.say(f"a year, {name}: p99 {wall:.1f} ms, of CPU {cpu:.1f} ms")
+    return Year(published, cubes, document, cold, warm)
 
 
 def _round(stand: Stand, config: Config, title: str) -> Round:
@@ -188,21 +204,27 @@ async def _publish(config: Config) -> list[Published]:
         await client.aclose()
 
 
-async def _reads(config: Config, company: Company, count: int) -> dict[int, list[float]]:
+async def _reads(config: Config, company: Company, count: int, *, cold: bool) -> Reads:
     client: Any = connect(config)
     reader = SnapshotReader(client, config.namespace)
     last = datetime.now(UTC).date()
     first = last - timedelta(days=YEAR - 1)
     rng = Random(7)
-    found: dict[int, list[float]] = {dimensions: [] for dimensions in range(5)}
+    found = Reads({dimensions: [] for dimensions in range(5)}, [])
+    collector.calm()  # as `mediana serve` does
     try:
         await reader.metrics(company.account_id, first, last, Filters())
         for place in range(count):
-            dimensions = place % len(found)
+            dimensions = place % len(found.wall_seconds)
             filters = random_filters(company, dimensions, rng)
-            began = time.perf_counter()
+            if cold:
+                await client.aclose()
+                client = connect(config)
+                reader = SnapshotReader(client, config.namespace)
+            cpu, wall = time.process_time(), time.perf_counter()
             await reader.metrics(company.account_id, first, last, filters)
-            found[dimensions].append(time.perf_counter() - began)
+            found.wall_seconds[dimensions].append(time.perf_counter() - wall)
+            found.cpu_seconds.append(time.process_time() - cpu)
     finally:
         await client.aclose()
     return found
@@ -238,13 +260,16 @@ def outcome(accounts: int, rounds: Sequence[Round], cubes: Kind, per_day: int, y
         ]
         for each in (*rounds, year.publication)
     ]
-    reads: list[list[Cell]] = [
-        [str(dimensions), len(seconds), *(quantile(seconds, share) * 1000 for share in (0.5, 0.9, 0.99, 1.0))]
-        for dimensions, seconds in year.reads.items()
+    reads = [
+        _read_row(name, str(dimensions), seconds, None)
+        for name, each in (("cold", year.cold), ("warm", year.warm))
+        for dimensions, seconds in each.wall_seconds.items()
         if seconds
     ]
-    all_reads = [second for seconds in year.reads.values() for second in seconds]
-    reads.append(["all", len(all_reads), *(quantile(all_reads, share) * 1000 for share in (0.5, 0.9, 0.99, 1.0))])
+    reads += [
+        _read_row(name, "all", each.all_wall_seconds, each.cpu_seconds)
+        for name, each in (("cold", year.cold), ("warm", year.warm))
+    ]
     sizes: list[list[Cell]] = [
         [f"{accounts:,} accounts of {CONTACTS_PER_ACCOUNT} contacts", round(cubes.each), None, None],
         [
@@ -268,8 +293,12 @@ def outcome(accounts: int, rounds: Sequence[Round], cubes: Kind, per_day: int, y
             by_title["one of a hundred changed"].cpu_seconds / by_title["all accounts changed"].cpu_seconds, 4
         ),
         "year_read_ms": {
-            "p50": round(quantile(all_reads, 0.5) * 1000, 1),
-            "p99": round(quantile(all_reads, 0.99) * 1000, 1),
+            name: {
+                "p50": round(quantile(each.all_wall_seconds, 0.5) * 1000, 1),
+                "p99": round(quantile(each.all_wall_seconds, 0.99) * 1000, 1),
+                "cpu_p99": round(quantile(each.cpu_seconds, 0.99) * 1000, 1),
+            }
+            for name, each in (("cold", year.cold), ("warm", year.warm))
         },
     }
     return Outcome(
@@ -279,10 +308,18 @@ def outcome(accounts: int, rounds: Sequence[Round], cubes: Kind, per_day: int, y
             Table("Sizes", ("", "bytes per cube", "all cubes MiB", "document bytes"), sizes),
             Table(
                 "Reading a whole year and the one before, by the number of dimensions filtered",
-                ("dimensions", "reads", "median ms", "p90 ms", "p99 ms", "longest ms"),
+                ("reader", "dimensions", "reads", "median ms", "p90 ms", "p99 ms", "longest ms", "CPU p99 ms"),
                 reads,
             ),
         ],
         summary=summary,
-        notes=[f"Commands of up to {SLOW_US} µs are not looked for. A cube is an account's published day."],
+        notes=[
+            f"Commands of up to {SLOW_US} µs are not looked for. Cubes are of an account's published days and months.",
+            "A cold reader connects first. CPU is the reading process's.",
+        ],
     )
+
+
+def _read_row(reader: str, dimensions: str, wall: list[float], cpu: list[float] | None) -> list[Cell]:
+    numbers = [quantile(wall, share) * 1000 for share in (0.5, 0.9, 0.99, 1.0)]
+    return [reader, dimensions, len(wall), *numbers, None if cpu is None else quantile(cpu, 0.99) * 1000]

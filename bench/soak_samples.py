@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from bench.proc import Usage
 from streams.keys import CONTACTS, CONVERSATIONS, NamespaceKeys, split_day_member
-from streams.published import PublicKeys, decode_manifest
+from streams.published import Garbage, PublicKeys, decode_manifest
 
 MEASURED_KEYS = 200
 """Most day hashes and cubes whose size is asked for in one look; beyond, a random part stands for all."""
@@ -115,18 +115,17 @@ class RedisLook:
         return self._small(keys), fields, min(oldest, default=None)
 
     def cubes(self) -> tuple[Kind, int | None]:
-        """The published days, and the oldest that a manifest names."""
+        """The published days and months, and the oldest day that a manifest names."""
         names: list[bytes | str] = []
         oldest: list[int] = []
         for keys, data in zip(self._public, self._ask(("GET", keys.manifest) for keys in self._public), strict=True):
             if data is None:
                 continue
-            days = decode_manifest(data).days
-            oldest += days
-            names += [keys.cube(day, there.revision) for day, there in days.items()]
-            for member in self._client.hkeys(keys.garbage):
-                day, revision = map(int, member.split(b":"))
-                names.append(keys.cube(day, revision))
+            manifest = decode_manifest(data)
+            oldest += manifest.days
+            names += [keys.cube(day, there.revision) for day, there in manifest.days.items()]
+            names += [keys.month(first, revision) for first, revision in manifest.months.items()]
+            names += [keys.garbage_cube(Garbage.of_member(member)) for member in self._client.hkeys(keys.garbage)]
         return self._small(names), min(oldest, default=None)
 
     def _large(self, keys: Sequence[bytes]) -> Kind:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from streams import collector
 from streams.config import Config
 from streams.http_metrics import HttpMetrics, observing
 from streams.metrics_server import MetricsServer
@@ -98,6 +99,7 @@ def run(config: Config) -> int:
         await redis.aclose()
 
     app.cleanup_ctx.append(beside)
+    collector.calm()
     try:
         web.run_app(app, host=host, port=port, access_log_class=AccessLogger, print=None)
     except OSError as error:

@@ -1,11 +1,12 @@
 """What is published of an account, in Redis: names, manifest, and the one script that publishes.
 
-All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Cubes are written
-beforehand, under names no manifest knows yet; then the script writes the document, the manifest and the history
-together, or nothing. A reader takes the manifest first and then the cubes it names, and so sees one revision whole;
-cubes that no manifest names any more are left for a while, for readers that are under way.
+All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Cubes of days and roll-ups
+of months are written beforehand, under names no manifest knows yet; then the script writes the document, the manifest
+and the history together, or nothing. A reader takes the manifest first and then the cubes it names, and so sees one
+revision whole; cubes that no manifest names any more are left for a while, for readers that are under way.
 """
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -49,6 +50,15 @@ class PublicKeys:
         """The cube of a day (its ordinal), as of the revision that wrote it."""
         return f"{self._base}:cube:{day}:{revision}"
 
+    def month(self, first: int, revision: int) -> str:
+        """The roll-up of the month that begins on a day (ordinal), as of the revision that wrote it."""
+        return f"{self._base}:month:{first}:{revision}"
+
+    def garbage_cube(self, garbage: "Garbage") -> str:
+        """The cube or roll-up that a piece of garbage is."""
+        named = self.month if garbage.is_month else self.cube
+        return named(garbage.day, garbage.revision)
+
 
 class DayCube(Struct, array_like=True, frozen=True):
     """Where a day's cube is, and who has been waiting since that day."""
@@ -75,6 +85,8 @@ class Manifest(Struct, frozen=True):
     format: int = 1
     complete_from_ms: int | None = None
     """From when on nothing is missing, where something is missing for good."""
+    months: dict[int, int] = {}
+    """First day of a month → the revision that wrote its roll-up. A month without one is read by its days."""
 
 
 class Head(Struct, array_like=True, frozen=True):
@@ -86,6 +98,14 @@ class Head(Struct, array_like=True, frozen=True):
     settled: bool
     """Whether it has all that there was to have; what is missing for good is not to be had."""
     complete_from_ms: int | None = None
+    timezone: str = "UTC"
+    settings: bytes | None = None
+    """Digest of the account's settings as they stood in Redis; `None` in heads of earlier builds."""
+
+
+def settings_digest(data: bytes) -> bytes:
+    """What tells settings apart without decoding them; of no settings, that of no bytes."""
+    return hashlib.sha256(data).digest()[:8]
 
 
 encode_head = msgspec.msgpack.Encoder().encode
@@ -96,7 +116,7 @@ decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
 PUBLISH = """
 -- KEYS: revision report manifest history garbage
 -- ARGV: expected revision, new revision, document, manifest, history length, channel, notification, garbage note,
---       number of fresh cubes, the fresh cubes…, the cubes they replace…
+--       number of fresh cubes and roll-ups, the fresh ones…, those they replace…
 local known = redis.call('GET', KEYS[1]) or '0'
 if known ~= ARGV[1] then return redis.error_reply('SUPERSEDED by revision ' .. known) end
 redis.call('SET', KEYS[1], ARGV[2])
@@ -127,28 +147,39 @@ async def load_manifest(redis: Any, keys: PublicKeys) -> Manifest | None:
 
 
 class Garbage(Struct, frozen=True):
-    """A cube that no manifest names, as it stands in the garbage hash: `DAY:REVISION` → `SINCE_REVISION:SINCE_MS`."""
+    """A cube or roll-up that no manifest names, as it stands in the garbage hash: its `member`, and since when."""
 
     day: int
+    """Of a roll-up, the month's first."""
     revision: int
+    is_month: bool = False
 
     @property
     def member(self) -> str:
-        """The field of the garbage hash."""
-        return f"{self.day}:{self.revision}"
+        """The field of the garbage hash: `DAY:REVISION` or `month:DAY:REVISION`. Its value is a `garbage_note`."""
+        return f"{_MONTH if self.is_month else ''}{self.day}:{self.revision}"
+
+    @classmethod
+    def of_member(cls, member: bytes) -> "Garbage":
+        """The garbage of a field of the garbage hash."""
+        text = member.decode()
+        day, revision = text.removeprefix(_MONTH).split(":")
+        return cls(int(day), int(revision), text.startswith(_MONTH))
+
+
+_MONTH = "month:"
 
 
 def garbage_note(revision: int, now_ms: int) -> str:
-    """Since when a cube is garbage."""
+    """Since when something is garbage: `SINCE_REVISION:SINCE_MS`."""
     return f"{revision}:{now_ms}"
 
 
 def disposable(garbage: dict[bytes, bytes], revision: int, now_ms: int) -> list[Garbage]:
-    """The cubes that may be deleted now."""
+    """What may be deleted now."""
     found = []
     for member, note in garbage.items():
         since_revision, since_ms = map(int, note.split(b":"))
         if revision - since_revision >= GARBAGE_REVISIONS and now_ms - since_ms >= GARBAGE_MS:
-            day, cube_revision = map(int, member.split(b":"))
-            found.append(Garbage(day, cube_revision))
+            found.append(Garbage.of_member(member))
     return found

@@ -1,7 +1,7 @@
-"""Publishing one account: the changed days' cubes, the document, the manifest."""
+"""Publishing one account: the cubes of the days that changed, the roll-ups of their months, document and manifest."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -20,6 +20,7 @@ from aggregates.document import (
     table_keys,
     waiting_of,
 )
+from aggregates.months import first_of_month, roll_up, rolled_up
 from aggregates.report import instant_text
 from aggregates.rules import Rules
 from schemas.accounts import AccountSettings
@@ -38,8 +39,9 @@ from streams.published import (
 )
 from streams.shards import ROLL_BACK_MARGIN, Scan, ShardCut, ShardReader
 
-CUBE_FIELDS_PER_WRITE = 500
-"""Fields per HSET of a cube, so that no single command holds the server for long."""
+FIELDS_PER_WRITE = 500
+BYTES_PER_WRITE = 200_000
+"""Per HSET of a cube, so that no single command holds the server for long."""
 
 READS_AT_ONCE = 100
 
@@ -96,7 +98,10 @@ class Publisher:
                 days[day] = DayCube(revision, waiting_of(built))
         oldest = today - self._retention_days
         days = {day: there for day, there in days.items() if day >= oldest}
-        await self._write_cubes(keys, revision, now_ms, {day: built for day, built in fresh.items() if day in days})
+        await self._write_cubes(
+            keys, now_ms, {Garbage(day, revision): built for day, built in fresh.items() if day in days}
+        )
+        months = await self._write_months(keys, before, revision, now_ms, days, fresh, rolled_up(days, today, oldest))
 
         wanted = {day for day in period_days(date.fromordinal(today)) if day in days}
         stored = await self._stored_cubes(keys, {day: days[day].revision for day in wanted if day not in fresh})
@@ -127,8 +132,9 @@ class Publisher:
             commits={state.shard: (state.seq, state.token) for state in states},
             days=days,
             complete_from_ms=lacks.complete_from_ms,
+            months=months,
         )
-        await self._publish(keys, before, manifest, document, list(fresh), now_ms)
+        await self._publish(keys, before, manifest, document, now_ms)
         await self._sweep(keys, revision, now_ms)
         return Published(settings.account_id, manifest, len(fresh), len(document), bool(lacks.pending))
 
@@ -161,20 +167,44 @@ class Publisher:
             days = grown
         return cuts, {day: [cut.days.get(day, []) for cut in cuts] for day in sorted(days)}
 
-    async def _write_cubes(
-        self, keys: PublicKeys, revision: int, now_ms: int, cubes: Mapping[int, Mapping[bytes, bytes]]
-    ) -> None:
+    async def _write_months(
+        self,
+        keys: PublicKeys,
+        before: Manifest | None,
+        revision: int,
+        now_ms: int,
+        days: Mapping[int, DayCube],
+        fresh: Mapping[int, Cube],
+        wanted: Mapping[int, Sequence[int]],
+    ) -> dict[int, int]:
+        """Write the roll-ups that are wanted and missing, or of a month with a changed day: the revision of each."""
+        changed = set(map(first_of_month, fresh))
+        kept = {} if before is None else before.months
+        months = {first: kept[first] for first in wanted if first in kept and first not in changed}
+        for first, month_days in wanted.items():
+            if first in months:
+                continue
+            cubes = {day: fresh[day] if day in fresh else await self._whole_cube(keys, day, days) for day in month_days}
+            if all(cubes.values()):
+                await self._write_cubes(keys, now_ms, {Garbage(first, revision, is_month=True): roll_up(first, cubes)})
+                months[first] = revision
+        return months
+
+    async def _whole_cube(self, keys: PublicKeys, day: int, days: Mapping[int, DayCube]) -> Cube:
+        found: dict[bytes, bytes] = await self._redis.hgetall(keys.cube(day, days[day].revision))
+        return found
+
+    async def _write_cubes(self, keys: PublicKeys, now_ms: int, cubes: Mapping[Garbage, Mapping[bytes, bytes]]) -> None:
         if not cubes:
             return
         # Garbage until the manifest names them: a snapshotter that dies here leaves nothing behind for good.
-        note = garbage_note(revision, now_ms)
-        await self._redis.hset(keys.garbage, mapping={Garbage(day, revision).member: note for day in cubes})
-        for day, built in cubes.items():
-            name = keys.cube(day, revision)
+        notes = {each.member: garbage_note(each.revision, now_ms) for each in cubes}
+        await self._redis.hset(keys.garbage, mapping=notes)
+        for each, built in cubes.items():
+            name = keys.garbage_cube(each)
             await self._redis.unlink(name)
-            fields = list(built.items())
-            for first in range(0, len(fields), CUBE_FIELDS_PER_WRITE):
-                await self._redis.hset(name, mapping=dict(fields[first : first + CUBE_FIELDS_PER_WRITE]))
+            for part in _parts(built):
+                await self._redis.hset(name, mapping=part)
 
     async def _stored_cubes(self, keys: PublicKeys, revisions: Mapping[int, int]) -> dict[int, dict[bytes, bytes]]:
         cubes: dict[int, dict[bytes, bytes]] = {}
@@ -208,14 +238,10 @@ class Publisher:
         before: Manifest | None,
         manifest: Manifest,
         document: bytes,
-        fresh_days: list[int],
         now_ms: int,
     ) -> None:
-        fresh = [Garbage(day, manifest.revision).member for day in fresh_days if day in manifest.days]
-        old_days = {} if before is None else before.days
-        replaced = [
-            Garbage(day, there.revision).member for day, there in old_days.items() if manifest.days.get(day) != there
-        ]
+        fresh = _only(manifest, before)
+        replaced = [] if before is None else _only(before, manifest)
         notification = orjson.dumps(
             {
                 "account_id": keys.account_id,
@@ -256,5 +282,35 @@ class Publisher:
         found = disposable(await self._redis.hgetall(keys.garbage), revision, now_ms)
         if found:
             for garbage in found:
-                await self._redis.unlink(keys.cube(garbage.day, garbage.revision))
+                await self._redis.unlink(keys.garbage_cube(garbage))
             await self._redis.hdel(keys.garbage, *(garbage.member for garbage in found))
+
+
+def _only(one: Manifest, other: Manifest | None) -> list[str]:
+    """The cubes and roll-ups that one manifest names and the other does not, as members of the garbage hash."""
+    days, months = ({}, {}) if other is None else (other.days, other.months)
+    garbage = [
+        Garbage(day, there.revision)
+        for day, there in one.days.items()
+        if day not in days or days[day].revision != there.revision
+    ]
+    garbage += [
+        Garbage(first, revision, is_month=True)
+        for first, revision in one.months.items()
+        if months.get(first) != revision
+    ]
+    return [each.member for each in garbage]
+
+
+def _parts(cube: Mapping[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
+    """The fields of a cube, a few at a time: so many, or one large one."""
+    part: dict[bytes, bytes] = {}
+    size = 0
+    for field, value in cube.items():
+        part[field] = value
+        size += len(value)
+        if len(part) >= FIELDS_PER_WRITE or size >= BYTES_PER_WRITE:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part

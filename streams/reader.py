@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from aggregates.cube import VALUES_KEY
+from aggregates.cube import VALUES_KEY, Cube
 from aggregates.filters import Filters
 from aggregates.localtime import LocalCalendar
+from aggregates.months import month_days, month_keys, usable
 from aggregates.periods import Period, period
 from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
 from aggregates.rows import slice_prefix
@@ -127,15 +128,14 @@ class SnapshotReader:
     async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
         """The metrics of any range and filters. Raises `NoReport`, `RangeError`."""
         wanted = period(start, end)
-        days = [*wanted.previous.days, *wanted.days]
         keys = PublicKeys(self._namespace, account_id)
         for _ in range(ATTEMPTS):
             manifest = await load_manifest(self._redis, keys)
             if manifest is None:
                 raise NoReport(account_id)
-            cubes = await self._cubes(keys, manifest, days, filters)
-            if cubes is not None:
-                return _answer(account_id, manifest, wanted, filters, cubes)
+            ranges = [_Range(each, manifest) for each in (wanted, wanted.previous)]
+            if await self._fill(keys, ranges, filters):
+                return _answer(account_id, manifest, ranges, filters)
         raise RuntimeError(
             f"the cubes of account {account_id!r} vanish while they are read; is something deleting keys?"
         )
@@ -162,62 +162,97 @@ class SnapshotReader:
                 raise VanishedCube(account_id, day)
             yield day, found
 
-    async def _cubes(
-        self, keys: PublicKeys, manifest: Manifest, days: Sequence[int], filters: Filters
-    ) -> dict[int, dict[bytes, bytes]] | None:
-        """The needed part of each day's cube; `None` when one is gone, because a newer revision replaced it."""
-        names = {day: keys.cube(day, manifest.days[day].revision) for day in days if day in manifest.days}
-        fields = needed_keys(filters)
-        cubes = await self._read(names, dict.fromkeys(names, fields))
-        if any(not cube for cube in cubes.values()):
-            # A cube always has its values; an empty answer is a deleted key.
-            return None
-        rows: dict[int, list[bytes]] = {}
-        known: dict[bytes | None, list[bytes]] = {}  # the rows follow from a day's values, which many days share
-        for day, cube in cubes.items():
-            values = cube.get(VALUES_KEY)
-            if values not in known:
-                tables = table_filters(filters, [cube])
-                # Once each: the rows of a table share some.
-                known[values] = list(
-                    dict.fromkeys(key for table in tables.values() for row in table for key in needed_keys(row))
-                )
-            rows[day] = known[values]
-        more = await self._read(names, rows)
-        for day, cube in more.items():
-            if rows[day] and not cube:
-                return None
-            cubes[day].update(cube)
-        return cubes
+    async def _fill(self, keys: PublicKeys, ranges: Sequence["_Range"], filters: Filters) -> bool:
+        """Read the needed part of each cube; false when one is gone, because a newer revision replaced it."""
+        parts = [part for each in ranges for part in each.parts(keys)]
+        # The rows of the tables follow from the values that occurred, which many days share.
+        values = await self._read([(part.name, [VALUES_KEY]) for part in parts])
+        if not all(values):
+            return False
+        wanted: dict[tuple[bool, bytes], list[bytes]] = {}
+        fields = []
+        for part, value in zip(parts, values, strict=True):
+            kind = (part.is_month, value[VALUES_KEY])
+            if kind not in wanted:
+                wanted[kind] = _fields(filters, value, is_month=part.is_month)
+            fields.append((part.name, wanted[kind]))
+        for part, cube in zip(parts, await self._read(fields), strict=True):
+            # A cube always has its values; without them it is a deleted key.
+            if VALUES_KEY not in cube:
+                return False
+            part.into[part.day] = cube
+        return True
 
-    async def _read(self, names: dict[int, str], fields: dict[int, list[bytes]]) -> dict[int, dict[bytes, bytes]]:
-        found: dict[int, dict[bytes, bytes]] = {}
-        asked = [(day, wanted) for day, wanted in fields.items() if wanted]
+    async def _read(self, asked: Sequence[tuple[str, list[bytes]]]) -> list[dict[bytes, bytes]]:
+        """What there is of some fields of some hashes."""
+        found: list[dict[bytes, bytes]] = []
         for first in range(0, len(asked), PIPELINE_READS):
             part = asked[first : first + PIPELINE_READS]
             async with self._redis.pipeline(transaction=False) as pipe:
-                for day, wanted in part:
-                    pipe.hmget(names[day], wanted)
+                for name, wanted in part:
+                    pipe.hmget(name, wanted)
                 answers = await pipe.execute()
-            for (day, wanted), values in zip(part, answers, strict=True):
-                found[day] = {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
+            found += [
+                {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
+                for (_, wanted), values in zip(part, answers, strict=True)
+            ]
         return found
 
 
-def _answer(
-    account_id: str, manifest: Manifest, wanted: Period, filters: Filters, cubes: dict[int, dict[bytes, bytes]]
-) -> Answer:
+class _Part(NamedTuple):
+    """A cube or roll-up to be read, and where it goes."""
+
+    name: str
+    into: dict[int, Cube]
+    day: int
+    is_month: bool
+
+
+class _Range:
+    """A range of days, and what answers it: the roll-ups of months as far as there are any, and days."""
+
+    def __init__(self, wanted: Period, manifest: Manifest) -> None:
+        self.period = wanted
+        self.days: dict[int, Cube] = {}
+        self.months: dict[int, Cube] = {}
+        self._manifest = manifest
+
+    def parts(self, keys: PublicKeys) -> list[_Part]:
+        """What is to be read."""
+        revisions = self._manifest.days
+        months = usable(self.period, revisions, self._manifest.months)
+        found = [
+            _Part(keys.month(first, self._manifest.months[first]), self.months, first, True) for first in sorted(months)
+        ]
+        whole = {day for first in months for day in month_days(first)}
+        days = (day for day in self.period.days if day in revisions and day not in whole)
+        return [*found, *(_Part(keys.cube(day, revisions[day].revision), self.days, day, False) for day in days)]
+
+
+def _fields(filters: Filters, values: Cube, *, is_month: bool) -> list[bytes]:
+    """The fields that answer the filters and have the rows of their tables, of a cube or a roll-up with such values."""
+    rows = [row for table in table_filters(filters, [values]).values() for row in table]
+    if is_month:
+        keys = [*month_keys(filters, whole=True), *(key for row in rows for key in month_keys(row, whole=False))]
+    else:
+        keys = [key for each in (filters, *rows) for key in needed_keys(each)]
+    # Once each: the rows of a table share some.
+    return list(dict.fromkeys((VALUES_KEY, *keys)))
+
+
+def _answer(account_id: str, manifest: Manifest, ranges: Sequence[_Range], filters: Filters) -> Answer:
     calendar = LocalCalendar(manifest.timezone)
 
-    def of(days: Period) -> Metrics:
-        tables = table_filters(filters, (cubes[day] for day in days.days if day in cubes))
-        return metrics(days, cubes, filters, calendar, tables)
+    def of(each: _Range) -> Metrics:
+        tables = table_filters(filters, (*each.months.values(), *each.days.values()))
+        return metrics(each.period, each.days, filters, calendar, tables, each.months)
 
+    wanted, previous = ranges
     return Answer(
         account_id=account_id,
-        period=wanted,
+        period=wanted.period,
         metrics=of(wanted),
-        previous=of(wanted.previous),
+        previous=of(previous),
         revision=manifest.revision,
         as_of=instant_text(manifest.as_of_ms) or "",
         timezone=manifest.timezone,

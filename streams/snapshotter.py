@@ -15,13 +15,13 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from aggregates.rules import Rules
-from schemas.accounts import AccountSettings, decode_settings, default_settings
+from aggregates.localtime import LocalCalendar
+from schemas.accounts import decode_settings, default_settings
 from streams.config import Config
 from streams.gaps import complete_from
 from streams.keys import NamespaceKeys
 from streams.log_ends import LogEnds
-from streams.published import Head, SnapshotterKeys, Superseded, decode_head, encode_head
+from streams.published import Head, SnapshotterKeys, Superseded, decode_head, encode_head, settings_digest
 from streams.publisher import LogCut, Published, Publisher
 from streams.shards import ROLL_BACK_MARGIN, Scan, ShardReader, UnsteadyShard
 
@@ -31,6 +31,9 @@ LOCK_SECONDS = 60
 CATCH_UP_SECONDS = 5.0
 """How long a round waits for the workers to reach the end that the log had when it began."""
 CATCH_UP_POLL_SECONDS = 0.1
+
+FIELDS_PER_SCAN = 500
+"""How many accounts' settings, of about a kilobyte each, one command reads."""
 
 
 class NothingToPublish(RuntimeError):
@@ -99,11 +102,11 @@ class Snapshotter:
         scans = await self._scans()
         complete_from_ms = complete_from(scan.state.gaps for scan in scans)
         changed = {account_id for scan in scans for account_id in scan.changes}
-        heads = {
-            account.decode(): decode_head(head)
-            for account, head in (await self._redis.hgetall(self._keys.heads)).items()
-        }
-        settings = await self._settings(changed | set(heads))
+        heads = await self._hash(self._keys.heads)
+        # As bytes: most accounts did not change, and nothing of theirs is worth decoding.
+        settings = dict.fromkeys((*heads, *(account_id.encode() for account_id in changed)), b"")
+        settings |= await self._hash(self._namespace.settings)
+        today = _Today(log.as_of_ms)
         publisher = Publisher(
             self._redis,
             self._config.namespace,
@@ -113,21 +116,22 @@ class Snapshotter:
         )
         published: list[Published] = []
         failed = False
-        for account_id, account in sorted(settings.items()):
+        for account, data in sorted(settings.items()):
+            account_id = account.decode()
             if only is not None and account_id != only:
                 continue
             due = all_accounts or account_id in changed
-            if not due and not _is_due(heads.get(account_id), account, log.as_of_ms, complete_from_ms):
+            if not due and not _is_due(heads.get(account), data, today, complete_from_ms):
                 continue
             try:
-                done = await self._publish_one(publisher, account, log, scans)
+                done = await self._publish_one(publisher, account_id, data, log, scans)
             except UnsteadyShard as error:
                 failed = True
                 logger.warning("account %s is left for the next round: %s", account_id, error)
                 continue
             published.append(done)
             await self._renew()
-        if only is not None and only not in settings:
+        if only is not None and only.encode() not in settings:
             raise NothingToPublish(f"account {only!r} has neither settings nor events in this namespace")
         if only is None and not failed:
             cursors = {scan.state.shard: f"{scan.state.seq}:{scan.state.token}" for scan in scans}
@@ -147,25 +151,31 @@ class Snapshotter:
         return scans
 
     async def _publish_one(
-        self, publisher: Publisher, account: AccountSettings, log: LogCut, scans: list[Scan]
+        self, publisher: Publisher, account_id: str, data: bytes, log: LogCut, scans: list[Scan]
     ) -> Published:
+        settings = decode_settings(data) if data else default_settings(account_id)
         try:
-            done = await publisher.publish(account, log, scans)
+            done = await publisher.publish(settings, log, scans)
         except Superseded as error:
             # Whoever was faster holds no lock of ours any more; the newest counters are still worth publishing.
-            logger.warning("account %s: %s; trying again", account.account_id, error)
-            done = await publisher.publish(account, log, scans)
+            logger.warning("account %s: %s; trying again", account_id, error)
+            done = await publisher.publish(settings, log, scans)
         manifest = done.manifest
-        head = Head(manifest.revision, manifest.today, manifest.rules, not done.pending, manifest.complete_from_ms)
-        await self._redis.hset(self._keys.heads, account.account_id, encode_head(head))
+        head = Head(
+            revision=manifest.revision,
+            today=manifest.today,
+            rules=manifest.rules,
+            settled=not done.pending,
+            complete_from_ms=manifest.complete_from_ms,
+            timezone=manifest.timezone,
+            settings=settings_digest(data),
+        )
+        await self._redis.hset(self._keys.heads, account_id, encode_head(head))
         return done
 
-    async def _settings(self, account_ids: set[str]) -> dict[str, AccountSettings]:
-        """The settings of every account that sent any, and the default ones of those that did not."""
-        found = {account_id: default_settings(account_id) for account_id in account_ids}
-        for account, data in (await self._redis.hgetall(self._namespace.settings)).items():
-            found[account.decode()] = decode_settings(data)
-        return found
+    async def _hash(self, name: str | bytes) -> dict[bytes, bytes]:
+        """All of a hash that grows with the accounts: read in parts, so that none holds the server for long."""
+        return {field: value async for field, value in self._redis.hscan_iter(name, count=FIELDS_PER_SCAN)}
 
     @asynccontextmanager
     async def _lock(self) -> AsyncIterator[None]:
@@ -188,9 +198,28 @@ class Snapshotter:
             await self._redis.expire(self._keys.lock, LOCK_SECONDS)
 
 
-def _is_due(head: Head | None, settings: AccountSettings, as_of_ms: int, complete_from_ms: int | None) -> bool:
+class _Today:
+    """The day it is, by time zone."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._now_ms = now_ms
+        self._days: dict[str, int] = {}
+
+    def of(self, timezone: str) -> int:
+        day = self._days.get(timezone)
+        if day is None:
+            day = self._days[timezone] = LocalCalendar(timezone).day_of(self._now_ms)
+        return day
+
+
+def _is_due(head: bytes | None, settings: bytes, today: _Today, complete_from_ms: int | None) -> bool:
     """Whether an unchanged account's report shows what is no longer so: its day, its settings, what it lacks."""
-    if head is None or not head.settled or head.complete_from_ms != complete_from_ms:
+    if head is None:
         return True
-    rules = Rules(settings)
-    return head.rules != rules.version or head.today != rules.calendar.day_of(as_of_ms)
+    shown = decode_head(head)
+    return (
+        not shown.settled
+        or shown.complete_from_ms != complete_from_ms
+        or shown.settings != settings_digest(settings)
+        or shown.today != today.of(shown.timezone)
+    )

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 import redis.asyncio
@@ -20,7 +21,16 @@ from streams.config import Config, Secret
 from streams.gaps import Gap, Gaps, encode_gaps
 from streams.keys import NamespaceKeys, day_member
 from streams.log_ends import LogEnds
-from streams.published import GARBAGE_MS, PublicKeys, Superseded, disposable, load_manifest
+from streams.published import (
+    GARBAGE_MS,
+    Garbage,
+    Manifest,
+    PublicKeys,
+    Superseded,
+    disposable,
+    encode_manifest,
+    load_manifest,
+)
 from streams.publisher import LogCut, Publisher
 from streams.reader import NoReport, SnapshotReader, VanishedCube
 from streams.replay import Replay
@@ -440,3 +450,74 @@ async def test_slices_are_of_one_revision_and_a_vanished_cube_is_no_empty_day(cl
         await anext(aiter(newest.days))
     with pytest.raises(NoReport):
         await reader.slices("nobody", *WHOLE, WITH_ADVISOR)
+
+
+async def rolled_up_account(client: Any, shards: Shards) -> PublicKeys:
+    """A published account whose months before AS_OF_MS are rolled up."""
+    await shards.commit(golden_lines())
+    await publish(client, shards, as_of_ms=AS_OF_MS + 45 * 86_400_000)
+    return PublicKeys(shards.keys.namespace, "acc0")
+
+
+async def test_months_that_are_over_are_rolled_up_and_answer_for_their_days(client: Any, shards: Shards) -> None:
+    keys = await rolled_up_account(client, shards)
+    manifest = await load_manifest(client, keys)
+    assert manifest is not None
+    march = date(2026, 3, 1).toordinal()
+    assert manifest.months[march] == 1
+    days = [day for day in manifest.days if date.fromordinal(day).month == 3]
+    assert len(days) > 20
+    # The days of March are not looked at: the answer is the same without them.
+    for day in days:
+        await client.delete(keys.cube(day, manifest.days[day].revision))
+    reader = SnapshotReader(client, shards.keys.namespace)
+    asked: list[dict[str, list[str]]] = [{}, {"channel": ["whatsapp", "email"]}, {"advisor": ["adv1"]}]
+    for filters in asked:
+        answer = await reader.metrics("acc0", *WHOLE, Filters.parse(**filters))
+        assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, filters)
+
+
+async def test_a_month_without_a_roll_up_is_answered_from_its_days(client: Any, shards: Shards) -> None:
+    keys = await rolled_up_account(client, shards)
+    manifest = await load_manifest(client, keys)
+    assert manifest is not None
+    # As an earlier build published it.
+    await client.set(keys.manifest, encode_manifest(msgspec.structs.replace(manifest, months={})))
+    for first, revision in manifest.months.items():
+        await client.delete(keys.month(first, revision))
+    reader = SnapshotReader(client, shards.keys.namespace)
+    answer = await reader.metrics("acc0", *WHOLE, Filters())
+    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+    # The next publication makes what is missing.
+    await publish(client, shards, as_of_ms=AS_OF_MS + 45 * 86_400_000)
+    healed = await load_manifest(client, keys)
+    assert healed is not None
+    assert healed.months == dict.fromkeys(manifest.months, 2)
+    assert (await reader.metrics("acc0", *WHOLE, Filters())).metrics == answer.metrics
+
+
+async def test_a_changed_day_replaces_the_roll_up_of_its_month_only(client: Any, shards: Shards) -> None:
+    keys = await rolled_up_account(client, shards)
+    march = date(2026, 3, 1).toordinal()
+    old = await client.hgetall(keys.month(march, 1))
+    created = next(
+        event
+        for event in map(orjson.loads, golden_lines())
+        if event["type"] == "contact.created" and event["account_id"] == "acc0"
+    )
+    found: list[Manifest] = []
+    for number, at in enumerate(("2026-04-10T12:00:00Z", "2026-03-10T12:00:00Z")):
+        created |= {"id": f"new-{number}", "contact_id": f"new-{number}", "occurred_at": at}
+        await shards.commit([orjson.dumps(created)])
+        await publish(client, shards, as_of_ms=AS_OF_MS + 45 * 86_400_000)
+        manifest = await load_manifest(client, keys)
+        assert manifest is not None
+        found.append(manifest)
+        answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
+        assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+    assert [manifest.months[march] for manifest in found] == [1, 3]
+    # A reader of a revision before still finds what its manifest names; it is garbage, and goes in time.
+    assert await client.hgetall(keys.month(march, 1)) == old
+    garbage = await client.hgetall(keys.garbage)
+    later_ms = found[-1].published_at_ms + GARBAGE_MS + 60_000
+    assert Garbage(march, 1, is_month=True) in disposable(garbage, revision=5, now_ms=later_ms)
