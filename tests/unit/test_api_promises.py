@@ -2,12 +2,10 @@
 
 import asyncio
 import csv
-import hashlib
 import io
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,9 @@ from streams.web.access import Access
 from streams.web.openapi import FILE
 from streams.web.rates import Rates
 from tests.browser.fake_reader import FakeReader
+from tests.unit.bearers import DIGESTS, TOKENS, Client, bearer
 
 SNAPSHOT_PAGE = (Path(__file__).parents[2] / "docs" / "snapshot.md").read_text(encoding="utf-8")
-TOKENS = {"acme": "acme's own", "globex": "globex's own"}
-DIGESTS = {account: [hashlib.sha256(token.encode()).hexdigest()] for account, token in TOKENS.items()}
 
 QUERIES = {
     "metrics": "?period=last_7_days",
@@ -36,32 +33,9 @@ PATHS: list[str] = [
 OF_ACCOUNT = [path for path in PATHS if "{account_id}" in path]
 UNTAGGED = ("/healthz", "/api/v1/accounts/{account_id}/events")
 
-Client = TestClient[Any, Any]
-
 
 def of(path: str, account_id: str) -> str:
     return path.replace("{account_id}", account_id)
-
-
-def bearer(account: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {TOKENS[account]}"}
-
-
-@pytest.fixture
-def reader() -> FakeReader:
-    return FakeReader("acme", "globex")
-
-
-@pytest.fixture
-async def client(reader: FakeReader) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(create_web_app(reader))) as client:
-        yield client
-
-
-@pytest.fixture
-async def guarded(reader: FakeReader) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(create_web_app(reader, Access(DIGESTS)))) as client:
-        yield client
 
 
 def test_no_route_is_left_out_here() -> None:

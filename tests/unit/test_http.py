@@ -1,13 +1,11 @@
 """The page's server: routes, errors, tags, access, headers, over a reader that needs no Redis."""
 
 import csv
-import hashlib
 import io
 import json
 import logging
 import re
 import shlex
-from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from streams.web.guards import SECURITY_HEADERS, is_loopback
 from streams.web.rates import CALLERS, Rates
 from streams.web.shell import LANGUAGES, choose_language
 from tests.browser.fake_reader import FakeReader
+from tests.unit.bearers import DIGESTS, TOKENS, Client, bearer
 
 DOCS = Path(__file__).parents[2] / "docs"
 STATIC = Path(http.__file__).parent / "web" / "static"
@@ -33,31 +32,6 @@ REPORT = "/api/v1/accounts/acme/report"
 METRICS = "/api/v1/accounts/acme/metrics"
 CSV = "/api/v1/accounts/acme/metrics.csv"
 WEEK = f"{METRICS}?from=2026-11-16&to=2026-11-22"
-TOKENS = {"acme": "acme's own", "globex": "globex's own"}
-DIGESTS = {account: [hashlib.sha256(token.encode()).hexdigest()] for account, token in TOKENS.items()}
-
-Client = TestClient[Any, Any]
-
-
-@pytest.fixture
-def reader() -> FakeReader:
-    return FakeReader("acme", "globex")
-
-
-@pytest.fixture
-async def client(reader: FakeReader) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(create_web_app(reader))) as client:
-        yield client
-
-
-@pytest.fixture
-async def guarded(reader: FakeReader) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(create_web_app(reader, Access(DIGESTS)))) as client:
-        yield client
-
-
-def bearer(account: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {TOKENS[account]}"}
 
 
 async def error_of(client: Client, path: str, **options: Any) -> tuple[int, str]:
