@@ -5,6 +5,7 @@ known. Contacts that have only such events in a batch are folded by the library,
 all others are left to Python, whole. Both give the same bytes, so which of them folded a contact shows nowhere.
 """
 
+import contextlib
 import ctypes
 from array import array
 from collections import OrderedDict
@@ -195,9 +196,9 @@ class CompiledFold:
         data, length = ctypes.c_void_p(), ctypes.c_size_t()
         if function(*arguments, ctypes.byref(data), ctypes.byref(length)) != 0:
             return None
-        assert data.value is not None
         try:
-            return decode((ctypes.c_char * length.value).from_address(data.value))
+            # Copied: an array type of this length, to look at it in place, would be a new class for each answer.
+            return decode(ctypes.string_at(data, length.value))
         finally:
             self._library.mediana_free(data, length)
 
@@ -249,14 +250,16 @@ class _CompiledRules:
         reasons: dict[str, bool] = {}
         open_days: dict[tuple[int, int], tuple[int, list[int]]] = {}
         for kind, reason, clock, first, last in questions:
-            if kind == _OFFSET:
-                offsets[first] = self._rules.calendar.offsets_of_day(first)
-            elif kind == _REASON:
-                reasons[reason] = self._rules.snoozes(reason)
-            else:
-                for day in range(first, last + 1):
-                    total_ms, spans = self._clocks[clock].open_day(day)
-                    open_days[clock, day] = (total_ms, [instant for span in spans for instant in span])
+            # What has no answer is asked again, and then left to Python, which sets the event aside.
+            with contextlib.suppress(ValueError, OverflowError):
+                if kind == _OFFSET:
+                    offsets[first] = self._rules.calendar.offsets_of_day(first)
+                elif kind == _REASON:
+                    reasons[reason] = self._rules.snoozes(reason)
+                else:
+                    for day in range(first, last + 1):
+                        total_ms, spans = self._clocks[clock].open_day(day)
+                        open_days[clock, day] = (total_ms, [instant for span in spans for instant in span])
         data = _encode(
             (
                 [(day, *offsets_of_day) for day, offsets_of_day in offsets.items()],

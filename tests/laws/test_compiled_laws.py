@@ -4,9 +4,10 @@ Both take the same records, batch by batch, each from what it stored itself. The
 by the other laws; here it is the oracle.
 """
 
+import ctypes
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import takewhile
 from random import Random
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from aggregates.counters import sums
 from aggregates.history import ContactHistory, Outcome
+from aggregates.localtime import LocalCalendar
 from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings
 from schemas.events import encode_event
@@ -32,6 +34,7 @@ from tests.oracle.histories import History, arrivals, histories, random_arrival,
 from tests.oracle.lives import ACCOUNTS
 from tests.unit.records import record
 
+HEAD: Plain = {"id": "e1", "account_id": "plain", "contact_id": "ana", "occurred_at": "2026-03-01T12:30:15.250Z"}
 LATENESS_MS = 3_600_000
 LATER_MS = 4_000_000_000_000
 
@@ -158,3 +161,24 @@ def test_any_arrival_of_any_history_is_folded_alike(compiled: CompiledFold, data
     history: History = data.draw(histories())
     log = data.draw(arrivals(history.events))
     compared(log, Random(len(log)), data.draw(st.integers(1, 40)), compiled)
+
+
+def test_what_the_settings_cannot_answer_is_left_to_python(
+    compiled: CompiledFold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = {**HEAD, "type": "message.received", "conversation_id": "k", "channel": "email"}
+    contact = arrived([event], 0, compiled.scan)[0].contact
+    fresh = CompiledFold(open_library(), cache_accounts=2)
+    monkeypatch.setattr(LocalCalendar, "offsets_of_day", lambda *_: date.fromordinal(0))  # there is no such day
+    left = fresh.fold(arrived([event], 0, compiled.scan), {contact: b""}, BOOKS, LATENESS_MS, Folded())
+    assert [arrival.contact for arrival in left] == [contact]
+
+
+def test_no_class_is_made_for_an_answer(compiled: CompiledFold) -> None:
+    event = {**HEAD, "type": "message.received", "conversation_id": "k", "channel": "email"}
+    events = arrived([event], 0, compiled.scan)
+    before = len(object.__subclasses__()), len(ctypes.Array.__subclasses__())
+    for length in range(1, 40):
+        compiled.fold(events, {events[0].contact: b""}, BOOKS, LATENESS_MS, Folded())
+        arrived([{**event, "account_id": "a" * length}], 0, compiled.scan)
+    assert (len(object.__subclasses__()), len(ctypes.Array.__subclasses__())) == before
