@@ -113,9 +113,10 @@ class Durations:
 
     def _dense(self) -> Iterator[Any]:
         """The same where there are many: every bin up to the last."""
-        sums = list(_added_lanes(self._histograms))
-        slots = [0] * max(FIRST_ELAPSED_BIN, *(sum(vector[::2]) + 1 for vector in self._vectors), *map(len, sums))
-        for lanes in sums:
+        lanes, *more = _added_lanes(self._histograms)
+        length = max(FIRST_ELAPSED_BIN, *(sum(vector[::2]) + 1 for vector in self._vectors), *map(len, more))
+        slots = [*lanes, *[0] * (length - len(lanes))]
+        for lanes in more:
             slots[: len(lanes)] = map(add, slots, lanes)
         for vector in self._vectors:
             for slot, n in zip(accumulate(vector[::2]), vector[1::2], strict=True):
