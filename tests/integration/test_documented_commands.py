@@ -234,6 +234,7 @@ HOW: dict[str, Run | Start | Instead] = {
     "make lint": Instead("it is a step of its own beside the tests", make_knows_it),
     "make install": INSTALLS,
     "make native": Instead("it builds what `make install` has built", make_knows_it),
+    "make install CARGO=none": Instead("tests/unit/test_native_build.py does without cargo", make_knows_it),
     ". .venv/bin/activate": Instead("`make install` makes it", make_makes_the_environment),
     "mediana replay events.jsonl --accounts accounts.jsonl --account acme --from 2026-11-01 --to 2026-11-30": Run(
         says=('"new_contacts":{"total":1,',)
