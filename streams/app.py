@@ -29,6 +29,7 @@ from streams.ownership import Ownership
 from streams.redis import Client
 from streams.retention import Retention
 from streams.rules_store import RulesStore
+from streams.runs import DecodedRun
 from streams.settings_agent import take_over_settings
 from streams.settings_feed import SettingsBatch
 
@@ -100,7 +101,7 @@ def create_app(
     batches = app.channel()
     settings = app.channel()
     ownership = app.ownership = Ownership(
-        config, consumer, claims, rules, metrics, fail, None if compiled is None else compiled.scan
+        config, consumer, claims, rules, metrics, fail, DecodedRun if compiled is None else compiled.run_of
     )
     rules.until_read = ownership.until_settings_are_read
     options = {"loop": app.loop, "beacon": app.beacon}

@@ -1,8 +1,6 @@
-"""What a fetched record holds, found out once: when it is fetched. Ordering, folding and dead-lettering go by it."""
+"""What a record holds that Python looks at: ordering, folding and dead-lettering go by it."""
 
-from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -18,16 +16,11 @@ UNKNOWN_US = -1
 
 
 class Arrival(Struct, gc=False):
-    """A record of the topic at this place of `EVENT_TOPICS`: an event, or set aside, or of unknown type."""
+    """A record of an event topic: an event, or set aside, or of unknown type."""
 
-    topic: int
     record: ConsumerRecord
-    size: int
-    """Bytes of key and value."""
-    order_us: int
-    """When it counts as having happened, for the order of both topics; see `streams/merge.py`."""
-    at_us: int = UNKNOWN_US
-    """When the event happened."""
+    at_us: int
+    """When the event happened, as far as the record tells; else `UNKNOWN_US`."""
     account_id: str = ""
     contact: bytes = b""
     """Names the contact in the shard's hash of states; empty where there is no event."""
@@ -53,40 +46,19 @@ class _Head(Struct, gc=False):
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
-Scan = Callable[[int, Sequence[ConsumerRecord]], Iterable[tuple[int, str]]]
-"""Looks at records of a topic: per record the event's instant and account; `UNKNOWN_US` if Python must decode it."""
+def arrived(topic: int, record: ConsumerRecord) -> Arrival:
+    """Decode a record of the topic at this place of `EVENT_TOPICS`.
 
-
-def arrivals_of(topic: int, records: Sequence[ConsumerRecord], scan: Scan | None = None) -> list[Arrival]:
-    """Decode records; what breaks the contract becomes a dead letter, an unknown type is neither that nor an event."""
-    if scan is None:
-        return [_decoded(topic, record) for record in records]
-    # A record's key is its contact's id, or it would not have passed.
-    return [
-        Arrival(topic, record, len(key) + len(value), at_us, at_us, account_id, _account_part(account_id) + key)
-        if at_us != UNKNOWN_US and (key := record.key) and (value := record.value)
-        else _decoded(topic, record)
-        for record, (at_us, account_id) in zip(records, scan(topic, records), strict=True)
-    ]
-
-
-def _decoded(topic: int, record: ConsumerRecord) -> Arrival:
-    key, value = record.key, record.value
-    size = (len(key) if key else 0) + (len(value) if value else 0)
+    What breaks the contract becomes a dead letter, an unknown type is neither that nor an event.
+    """
+    value = record.value
     try:
-        event, at_us = decode_timed_record(EVENT_TOPICS[topic], key, value, record.timestamp)
+        event, at_us = decode_timed_record(EVENT_TOPICS[topic], record.key, value, record.timestamp)
     except UnknownType:
-        return Arrival(topic, record, size, occurred_us(value))
+        return Arrival(record, occurred_us(value))
     except InvalidEvent as error:
-        letter = DeadLetter(record, error.reason, error.detail)
-        return Arrival(topic, record, size, occurred_us(value), letter=letter)
-    account_id = event.account_id
-    return Arrival(topic, record, size, at_us, at_us, account_id, _account_part(account_id) + key, event)
-
-
-@lru_cache(maxsize=4096)
-def _account_part(account_id: str) -> bytes:
-    return contact_key(account_id, "")
+        return Arrival(record, occurred_us(value), letter=DeadLetter(record, error.reason, error.detail))
+    return Arrival(record, at_us, event.account_id, contact_key(event.account_id, event.contact_id), event)
 
 
 def occurred_us(value: bytes | None) -> int:

@@ -21,11 +21,12 @@ from streams.compiled_fold import CompiledFold
 from streams.dead_letters import FOLD_ERROR, TOO_LATE, DeadLetter, DeadLetterLimit, DeadLetters
 from streams.errors import SessionLost, ShardStopped
 from streams.folding import BrokenFold, Folded, SortedOut, accounts_of, fold, sort_out
-from streams.kafka import ConsumerRecord
+from streams.kafka import CONTACTS, CONVERSATIONS, ConsumerRecord
 from streams.keys import archive_field, rules_field
 from streams.ledger import Changes, Positions, Reads
 from streams.metrics import WorkerMetrics
 from streams.rules_store import RulesStore, add_versions
+from streams.runs import Taken
 from streams.session import Session
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Batch:
     session: Session
     start: Positions
     end: Positions
-    records: Sequence[Arrival]
+    records: Taken
 
 
 class BatchProcessor:
@@ -74,7 +75,7 @@ class BatchProcessor:
         if session.dropped or batch.start != session.positions:
             raise SessionLost(f"shard {session.shard}: the batch begins elsewhere than the session stands")
         try:
-            await self._apply(batch, sort_out(batch.records))
+            await self._apply(batch, sort_out(batch.records.looked_at()))
         except StateVersionError as error:
             raise ShardStopped(f"shard {session.shard}: {error}") from error
         except (NegativeCounter, MissingRules) as error:
@@ -85,14 +86,17 @@ class BatchProcessor:
 
     async def _apply(self, batch: Batch, found: SortedOut) -> None:
         session = batch.session
-        accounts = accounts_of(found.events)
+        rest: Sequence[Arrival] = list(found.events.values())
+        accounts = accounts_of(rest)
+        scanned = None if self._compiled is None else self._compiled.contacts(batch.records)
+        if scanned is not None:
+            accounts |= scanned.accounts
         books = await self._rules.books(set(accounts.values()))
         states = await self._states(session, accounts)
         folded = Folded()
-        rest: Sequence[Arrival] = found.events
-        if self._compiled is not None:
+        if scanned is not None:
             started = perf_counter()
-            rest = self._compiled.fold(rest, states, books, self._lateness_ms, folded)
+            rest = scanned.fold(states, books, self._lateness_ms, folded, found.events)
             self._metrics.fold_seconds.observe(perf_counter() - started)
         compiled = folded.outcomes[Outcome.APPLIED]
         if rest:
@@ -246,16 +250,9 @@ def history_of(state: bytes) -> ContactHistory:
     return ContactHistory.decode(state) if state else ContactHistory()
 
 
-def _checks(arrivals: Sequence[Arrival]) -> tuple[bytes | None, bytes | None]:
-    last: list[bytes | None] = [None, None]
-    waiting = {0, 1}
-    for arrival in reversed(arrivals):
-        if arrival.topic in waiting:
-            last[arrival.topic] = checksum(arrival.record)
-            waiting.discard(arrival.topic)
-            if not waiting:
-                break
-    return last[0], last[1]
+def _checks(records: Taken) -> tuple[bytes | None, bytes | None]:
+    contacts, conversations = records.last(CONTACTS), records.last(CONVERSATIONS)
+    return contacts and checksum(contacts), conversations and checksum(conversations)
 
 
 def _needing_archives(
@@ -269,7 +266,11 @@ def _needing_archives(
     }
 
 
-def _verdicts(arrivals: Sequence[Arrival], letters: Sequence[DeadLetter]) -> list[bool]:
+def _verdicts(records: Taken, letters: Sequence[DeadLetter]) -> list[bool]:
     """Per record, whether it is bad. An event that came too late is good, only late."""
+    verdicts = [False] * len(records)
     bad = {id(letter.record) for letter in letters if letter.reason != TOO_LATE}
-    return [id(arrival.record) in bad for arrival in arrivals] if bad else [False] * len(arrivals)
+    if bad:
+        for place, arrival in records.looked_at().items():
+            verdicts[place] = id(arrival.record) in bad
+    return verdicts

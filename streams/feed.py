@@ -1,13 +1,14 @@
 """What the intake holds of one shard: its session, the records fetched for it, and its gate."""
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 
-from streams.arrivals import Scan
 from streams.batch import Batch, checksum
 from streams.errors import Fatal
-from streams.kafka import ConsumerRecord, TopicPartition
+from streams.kafka import CONTACTS, CONVERSATIONS, ConsumerRecord, TopicPartition
 from streams.ledger import Positions
-from streams.merge import CONTACTS, CONVERSATIONS, Patience, TopicBuffer, take_merged
+from streams.merge import Patience, TopicBuffer, take_merged
+from streams.runs import DecodedRun, Run
 from streams.session import Session
 
 HOLD_SECONDS = 5.0
@@ -15,6 +16,9 @@ HOLD_SECONDS = 5.0
 
 BATCHES_AHEAD = 2
 """Batches' worth of records that may wait, per topic: one is folded while the next is being fetched."""
+
+RunOf = Callable[[int, Sequence[ConsumerRecord]], Run]
+"""Makes a run of records of the topic at this place of `EVENT_TOPICS`."""
 
 
 class ShardFeed:
@@ -31,9 +35,9 @@ class ShardFeed:
         most: int,
         most_bytes: int,
         history_ms: int = 0,
-        scan: Scan | None = None,
+        run_of: RunOf = DecodedRun,
     ) -> None:
-        self._scan = scan
+        self._run_of = run_of
         self._history_ms = history_ms
         self.shard = shard
         self.partitions = partitions
@@ -50,7 +54,7 @@ class ShardFeed:
         """When it last committed, or had nothing to do."""
         self._most = most
         self._most_bytes = most_bytes
-        self._buffers = (TopicBuffer(CONTACTS, 0, scan), TopicBuffer(CONVERSATIONS, 0, scan))
+        self._buffers = (TopicBuffer(CONTACTS, 0), TopicBuffer(CONVERSATIONS, 0))
         self._checks: list[bytes | None] = [None, None]
         self._seeks: list[int] = []
         self._taken = Positions(0, 0)
@@ -97,8 +101,8 @@ class ShardFeed:
         self._taken = self.session.positions
         self._dry_since = [None, None]
         self._buffers = (
-            TopicBuffer(CONTACTS, self._taken.contacts, self._scan),
-            TopicBuffer(CONVERSATIONS, self._taken.conversations, self._scan),
+            TopicBuffer(CONTACTS, self._taken.contacts),
+            TopicBuffer(CONVERSATIONS, self._taken.conversations),
         )
         return seeks
 
@@ -111,32 +115,40 @@ class ShardFeed:
         return [
             partition
             for partition, buffer in zip(self.partitions, self._buffers, strict=True)
-            if len(buffer.records) < BATCHES_AHEAD * self._most and buffer.bytes < BATCHES_AHEAD * self._most_bytes
+            if len(buffer) < BATCHES_AHEAD * self._most and buffer.bytes < BATCHES_AHEAD * self._most_bytes
         ]
 
-    def accept(self, partition: TopicPartition, records: list[ConsumerRecord], fetched: int) -> None:
-        """Take in what was fetched, and the consumer's position after it. Raises `Fatal` if the log is another one."""
+    def accept(self, partition: TopicPartition, fetched: Sequence[Run | ConsumerRecord], position: int) -> None:
+        """Take in what was fetched, a run or records, and the consumer's position after it.
+
+        Raises `Fatal` if the log is another one.
+        """
         topic = self.partitions.index(partition)
-        if self._checks[topic] is not None and records:
-            records = self._compared(topic, records)
         buffer = self._buffers[topic]
-        buffer.add(records, max(fetched, buffer.fetched))
+        run, first = self._as_run(topic, fetched), 0
+        if run is not None and self._checks[topic] is not None:
+            first = self._compared(topic, run)
+        buffer.add(run, max(position, buffer.fetched), first)
         self.ends[topic] = max(self.ends[topic], buffer.fetched)
 
-    def _compared(self, topic: int, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
-        """Compare the last applied record with what the log has in its place; the records after it."""
+    def _as_run(self, topic: int, fetched: Sequence[Run | ConsumerRecord]) -> Run | None:
+        if not fetched:
+            return None
+        return fetched[0] if isinstance(fetched[0], Run) else self._run_of(topic, fetched)
+
+    def _compared(self, topic: int, run: Run) -> int:
+        """Compare the last applied record with what the log has in its place; where the records after it begin."""
         check = self._checks[topic]
         assert check is not None
-        offset = int(check.partition(b":")[0])
         self._checks[topic] = None
-        if records[0].offset == offset and checksum(records[0]) != check:
+        if run.offsets[0] == int(check.partition(b":")[0]) and checksum(run.record(0)) != check:
             partition = self.partitions[topic]
             raise Fatal(
-                f"{partition.topic} partition {partition.partition}: record {offset} is not the one that was read: the "
-                "topic was recreated, or this is another Kafka. Point at the right one, or rebuild into a new namespace"
+                f"{partition.topic} partition {partition.partition}: record {run.offsets[0]} is not the one that was "
+                "read: the topic was recreated, or this is another Kafka. Point at the right one, or rebuild into a "
+                "new namespace"
             )
-        position = self._taken[topic]
-        return [record for record in records if record.offset >= position]
+        return bisect_left(run.offsets, self._taken[topic])
 
     def see_end(self, partition: TopicPartition, end: int | None) -> None:
         """Take in where a partition's log ends, as far as the consumer knows."""
@@ -154,7 +166,7 @@ class ShardFeed:
         if session is None or session.in_flight or self._seeks or self.stopped:
             return None
         records, end = take_merged(self._buffers, self._most, self._most_bytes, self._patience(now, now_ms))
-        if not records and (end == self._taken or any(buffer.records for buffer in self._buffers)):
+        if not records and (end == self._taken or any(map(len, self._buffers))):
             return None
         batch = Batch(session, self._taken, end, records)
         session.engage()
@@ -173,7 +185,7 @@ class ShardFeed:
         if buffer.fetched >= self.ends[topic]:
             self._dry_since[topic] = None
             return None
-        if buffer.records:
+        if len(buffer):
             self._dry_since[topic] = None
             return 0.0
         since = self._dry_since[topic]

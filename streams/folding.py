@@ -19,10 +19,10 @@ _TOO_LATE = "the event is further behind its contact's newest event than the lat
 
 @dataclass
 class SortedOut:
-    """What a batch's records hold."""
+    """What records of a batch hold."""
 
-    events: list[Arrival] = field(default_factory=list)
-    """Those that hold an event."""
+    events: dict[int, Arrival] = field(default_factory=dict)
+    """Those that hold an event, by their place in the batch."""
     letters: list[DeadLetter] = field(default_factory=list)
     unknown: int = 0
 
@@ -70,10 +70,10 @@ def accounts_of(events: Iterable[Arrival]) -> dict[bytes, str]:
     return {arrival.contact: arrival.account_id for arrival in events}
 
 
-def sort_out(arrivals: Sequence[Arrival]) -> SortedOut:
-    """A batch's events, and what else it holds."""
-    events = [arrival for arrival in arrivals if arrival.contact]
-    others = [arrival.letter for arrival in arrivals if not arrival.contact]
+def sort_out(looked_at: Mapping[int, Arrival]) -> SortedOut:
+    """What the records of a batch that Python has looked at hold; by their place in the batch."""
+    events = {place: arrival for place, arrival in looked_at.items() if arrival.contact}
+    others = [arrival.letter for arrival in looked_at.values() if not arrival.contact]
     letters = [letter for letter in others if letter is not None]
     return SortedOut(events, letters, unknown=len(others) - len(letters))
 

@@ -1,7 +1,8 @@
 """The intake: one Kafka consumer for all three topics, feeding batches of owned shards to the agents.
 
 One task seeks, fetches and builds batches, so that nothing fetched before a seek lands after it. Claims run beside it
-(`streams.ownership`); agents hand back what became of a batch. Of aiokafka only the public surface is used.
+(`streams.ownership`); agents hand back what became of a batch. Of aiokafka only the public surface is used; what a
+fetch brings may come as a run (`streams.raw_fetch`).
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from streams.errors import Fatal
 from streams.feed import ShardFeed
 from streams.kafka import ConsumerRecord, TopicPartition
 from streams.ownership import Ownership
+from streams.runs import Run
 from streams.settings_feed import SettingsBatch, SettingsFeed
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ FETCH_BACKOFF_SECONDS = 1.0
 Wanted = dict[TopicPartition, tuple[ShardFeed | SettingsFeed, object]]
 """Partitions to fetch, for whom, and under which session or epoch."""
 
-Fetched = Mapping[TopicPartition, tuple[list[ConsumerRecord], int]]
+Fetched = Mapping[TopicPartition, tuple[list[Run | ConsumerRecord], int]]
 """What came, and the consumer's position after it."""
 
 

@@ -1,6 +1,7 @@
 """How this program's Kafka clients are set up."""
 
 import ssl
+from collections.abc import Callable
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -22,6 +23,8 @@ __all__ = [
 
 EVENT_TOPICS: tuple[Literal["contacts"], Literal["conversations"]] = ("contacts", "conversations")
 """The two event topics; everywhere a position or a buffer comes in pairs, it is in this order."""
+
+CONTACTS, CONVERSATIONS = range(len(EVENT_TOPICS))
 
 # The group must not throw out a member that has no partitions, or one that Redis keeps waiting: whether a worker
 # gets on is watched by the worker itself. The largest the protocol takes, 24 days.
@@ -60,7 +63,9 @@ def worker_client_id(namespace: str) -> str:
     return f"mediana-worker-{namespace}"
 
 
-def event_consumer(config: Config) -> AIOKafkaConsumer:
+def event_consumer(
+    config: Config, value_deserializer: Callable[[bytes | None], bytes | None] | None = None
+) -> AIOKafkaConsumer:
     """The one consumer of a worker, for all three topics.
 
     It never chooses a position by itself (`none`): positions come from the ledger. Equal partition numbers of both
@@ -81,6 +86,7 @@ def event_consumer(config: Config) -> AIOKafkaConsumer:
         max_partition_fetch_bytes=1 << 20,
         metadata_max_age_ms=60_000,
         request_timeout_ms=30_000,
+        value_deserializer=value_deserializer,
     )
 
 

@@ -5,12 +5,15 @@ record of the conversations topic counts as old as the oldest one fetched behind
 not made later still by contact events that could have waited, for those are taken in at any time, and it is not.
 """
 
-from collections import deque
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
-from streams.arrivals import UNKNOWN_US, Arrival, Scan, arrivals_of
-from streams.kafka import EVENT_TOPICS, ConsumerRecord
+from streams.arrivals import UNKNOWN_US
+from streams.kafka import CONTACTS, CONVERSATIONS, EVENT_TOPICS
 from streams.ledger import Positions
+from streams.runs import Run, Taken, names_of, topic_of
 
 LIVE_GRACE_MS = 100
 HISTORY_GRACE_MS = 2_000
@@ -19,56 +22,88 @@ HISTORY_GRACE_MS = 2_000
 MAX_CLOCK_SKEW_MS = 3_000
 """A record stamped further ahead of our clock tells nothing about when it was sent, and waits for nothing."""
 
-CONTACTS, CONVERSATIONS = range(len(EVENT_TOPICS))
-
 _NEVER_US = 1 << 62
 
 
 class TopicBuffer:
     """Records of one partition that are fetched and not yet in a batch. `topic` is its place in `EVENT_TOPICS`."""
 
-    __slots__ = ("_scan", "_topic", "bytes", "fetched", "records")
+    __slots__ = ("_next_number", "_sizes", "bytes", "fetched", "names", "order_us", "runs", "topic")
 
-    def __init__(self, topic: int, fetched: int, scan: Scan | None = None) -> None:
-        self._topic = topic
-        self._scan = scan
+    def __init__(self, topic: int, fetched: int) -> None:
+        self.topic = topic
+        self._next_number = topic
+        self._sizes: list[int] = []
         self.fetched = fetched
         """The consumer's position after the last fetch."""
-        self.records: deque[Arrival] = deque()
+        self.runs: dict[int, Run] = {}
+        """By number."""
+        self.names: list[int] = []
+        """Of all records, in order; see `streams.runs`."""
+        self.order_us: list[int] = []
+        """When each counts as having happened. It rises in the conversations topic; in that of contacts it may not."""
         self.bytes = 0
 
-    def add(self, records: list[ConsumerRecord], fetched: int) -> None:
-        """Take in what a fetch brought, and where it ended."""
-        arrivals = arrivals_of(self._topic, records, self._scan)
-        self.bytes += sum([arrival.size for arrival in arrivals])
-        self.fetched = fetched
-        if self._topic == CONVERSATIONS:
-            self._age(arrivals)
-        self.records.extend(arrivals)
+    def __len__(self) -> int:
+        return len(self.names)
 
-    def _age(self, added: list[Arrival]) -> None:
-        """Let each record count as old as the oldest behind it."""
-        oldest = _NEVER_US
-        for arrival in reversed(added):
-            if arrival.order_us > oldest:
-                arrival.order_us = oldest
-            elif arrival.order_us != UNKNOWN_US:
-                oldest = arrival.order_us
-        for arrival in reversed(self.records):
-            if arrival.order_us > oldest:
-                arrival.order_us = oldest
-            elif arrival.order_us != UNKNOWN_US:
-                break  # what stands before it was aged when it came
+    def add(self, run: Run | None, fetched: int, first: int = 0) -> None:
+        """Take in what a fetch brought, from a place on, and where it ended."""
+        self.fetched = fetched
+        if run is None or first >= len(run):
+            return
+        self.runs[self._next_number] = run
+        self.names += names_of(self._next_number, run, first)
+        self._next_number += len(EVENT_TOPICS)
+        sizes = run.sizes[first:]
+        self._sizes += sizes
+        self.bytes += sum(sizes)
+        order_us = run.order_us[first:]
+        self.order_us += self._aged(order_us) if self.topic == CONVERSATIONS else order_us
+
+    def _aged(self, added: list[int]) -> list[int]:
+        """Let each record count as old as the oldest behind it; one that tells no time, as the one before it."""
+        tells_all = UNKNOWN_US not in added
+        behind = added if tells_all else [at_us if at_us != UNKNOWN_US else _NEVER_US for at_us in added]
+        aged = list(accumulate(reversed(behind), min))[::-1]
+        waiting = self.order_us
+        younger = bisect_right(waiting, aged[0])
+        waiting[younger:] = [aged[0]] * (len(waiting) - younger)
+        if not tells_all:
+            before = waiting[-1] if waiting else UNKNOWN_US
+            for place, at_us in enumerate(added):
+                before = aged[place] = before if at_us == UNKNOWN_US else aged[place]
+        return aged
+
+    def run(self, name: int) -> tuple[Run, int]:
+        """A record's run, and its place there."""
+        return self.runs[name >> 32], name & (1 << 32) - 1
 
     @property
     def position(self) -> int:
         """Where this topic goes on after what was taken."""
-        return self.records[0].record.offset if self.records else self.fetched
+        if not self.names:
+            return self.fetched
+        run, place = self.run(self.names[0])
+        return run.offsets[place]
+
+    def take(self, count: int) -> Mapping[int, Run]:
+        """Forget the first so many records; the runs they are of."""
+        if not count:
+            return {}
+        last = self.names[count - 1] >> 32
+        taken = {number: run for number, run in self.runs.items() if number <= last}
+        self.bytes -= sum(self._sizes[:count])
+        for column in (self.names, self.order_us, self._sizes):
+            del column[:count]
+        for number in taken:
+            if not self.names or number < self.names[0] >> 32:
+                del self.runs[number]
+        return taken
 
     def clear(self) -> None:
         """Forget all records."""
-        self.records.clear()
-        self.bytes = 0
+        self.take(len(self.names))
 
 
 @dataclass(frozen=True)
@@ -89,11 +124,10 @@ class Patience:
     now_ms: int = 1 << 62
     history_ms: int = 0
 
-    def waits(self, arrival: Arrival) -> bool:
+    def waits(self, topic: int, order_us: int, timestamp_ms: int) -> bool:
         """Whether a record, its topic's next, waits for the other topic, which has run dry."""
-        timestamp_ms: int = arrival.record.timestamp
-        happened_ms = arrival.order_us // 1000
-        dry = 1 - arrival.topic
+        happened_ms = order_us // 1000
+        dry = 1 - topic
         if self.behind[dry]:
             return not self.stalled[dry] or 0 <= happened_ms <= self.now_ms - self.history_ms
         is_history = 0 <= happened_ms <= timestamp_ms - self.history_ms
@@ -102,28 +136,54 @@ class Patience:
 
 def take_merged(
     buffers: tuple[TopicBuffer, TopicBuffer], most: int, most_bytes: int, patience: Patience
-) -> tuple[list[Arrival], Positions]:
+) -> tuple[Taken, Positions]:
     """The next records of both topics in event time, and where both go on after them.
 
     At most `most` records, and as many bytes; a longer record goes alone. None, when all that there is must wait.
     """
     contacts, conversations = buffers
-    left, right = contacts.records, conversations.records
-    taken: list[Arrival] = []
-    size = 0
-    while len(taken) < most:
-        if left and right:
-            queue = left if left[0].order_us <= right[0].order_us else right
-        elif left or right:
-            queue = left or right
-            if patience.waits(queue[0]):
-                break
-        else:
-            break
-        arrival = queue[0]
-        size += arrival.size
-        if taken and size > most_bytes:
-            break
-        taken.append(queue.popleft())
-        buffers[arrival.topic].bytes -= arrival.size
-    return taken, Positions(contacts.position, conversations.position)
+    names, of_contacts = _in_order(contacts, conversations, most, patience)
+    if contacts.bytes + conversations.bytes > most_bytes:
+        names = names[: max(1, _fitting(buffers, names, most_bytes))]
+        of_contacts = sum(topic_of(name) == CONTACTS for name in names)
+    runs = {**contacts.take(of_contacts), **conversations.take(len(names) - of_contacts)}
+    return Taken(runs, names), Positions(contacts.position, conversations.position)
+
+
+def _in_order(
+    contacts: TopicBuffer, conversations: TopicBuffer, most: int, patience: Patience
+) -> tuple[list[int], int]:
+    """The names of the next records, and how many are of the contacts topic."""
+    names: list[int] = []
+    left, right = contacts.order_us, conversations.order_us
+    of_contacts = of_conversations = 0
+    while of_contacts < len(left) and of_conversations < len(right) and len(names) < most:
+        # All conversation events that happened before the next contact event.
+        before = bisect_left(right, left[of_contacts], of_conversations)
+        before = min(before, of_conversations + most - len(names))
+        names += conversations.names[of_conversations:before]
+        of_conversations = before
+        if of_conversations < len(right) and len(names) < most:
+            names.append(contacts.names[of_contacts])
+            of_contacts += 1
+    if of_conversations < len(right):
+        names += _without_other(conversations, of_conversations, most - len(names), patience)
+        return names, of_contacts
+    more = _without_other(contacts, of_contacts, most - len(names), patience)
+    return names + more, of_contacts + len(more)
+
+
+def _without_other(buffer: TopicBuffer, first: int, most: int, patience: Patience) -> list[int]:
+    """The names of a topic's next records that need not wait for the other topic, which has run dry."""
+    for place in range(first, min(first + most, len(buffer))):
+        run, place_in_run = buffer.run(buffer.names[place])
+        if patience.waits(run.topic, buffer.order_us[place], run.timestamp_ms(place_in_run)):
+            return buffer.names[first:place]
+    return buffer.names[first : first + most]
+
+
+def _fitting(buffers: tuple[TopicBuffer, TopicBuffer], names: list[int], most_bytes: int) -> int:
+    """How many of the records have no more bytes than that."""
+    runs = buffers[CONTACTS].runs | buffers[CONVERSATIONS].runs
+    sizes = (runs[name >> 32].sizes[name & (1 << 32) - 1] for name in names)
+    return bisect_right(list(accumulate(sizes)), most_bytes)

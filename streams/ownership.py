@@ -11,15 +11,15 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from streams.arrivals import Scan
 from streams.claims import Claims
 from streams.config import Config
 from streams.errors import EngineError, Fatal, SessionLost, ShardStopped, Unavailable
-from streams.feed import ShardFeed
+from streams.feed import RunOf, ShardFeed
 from streams.kafka import TopicPartition
 from streams.ledger import Positions
 from streams.metrics import Cause, WorkerMetrics
 from streams.rules_store import RulesStore
+from streams.runs import DecodedRun
 from streams.settings_feed import SettingsFeed
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Ownership:
         rules: RulesStore,
         metrics: WorkerMetrics,
         fail: Callable[[str], None],
-        scan: Scan | None = None,
+        run_of: RunOf = DecodedRun,
     ) -> None:
         self.shards: dict[int, ShardFeed] = {}
         self.settings: dict[int, SettingsFeed] = {}
@@ -55,7 +55,7 @@ class Ownership:
         self.fail = fail
         self._topics = config.topics
         # An event sent this long after it happened is history: overtaken, it could come too late.
-        self._limits = (config.batch_events, config.batch_bytes, config.lateness_ms // 2, scan)
+        self._limits = (config.batch_events, config.batch_bytes, config.lateness_ms // 2, run_of)
         self._consumer = consumer
         self._claims = claims
         self._rules = rules

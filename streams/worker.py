@@ -11,7 +11,7 @@ from typing import TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 
-from streams import collector, kafka
+from streams import collector, kafka, raw_fetch
 from streams.app import WorkerApp, create_app
 from streams.compiled import load
 from streams.compiled_fold import CompiledFold
@@ -101,7 +101,10 @@ async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], Non
     """Check everything, then start everything; what was started is stopped by the stack, in reverse."""
     library, reason = load(config.fold)
     logger.info("%s", reason)
-    fold = None if library is None else CompiledFold(library, config.cache_accounts)
+    fold = reader = None
+    if library is not None:
+        fold = CompiledFold(library, config.cache_accounts)
+        reader = raw_fetch.reader((config.topics.contacts, config.topics.conversations), fold.read)
     registry = CollectorRegistry()
     # From the first moment: a supervisor sees a worker that waits for its servers as live, and not ready.
     server = MetricsServer(registry, config.metrics_host, config.metrics_port)
@@ -112,7 +115,7 @@ async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], Non
     redis, broker = f"Redis at {config.redis_address}", f"Kafka at {config.kafka_bootstrap}"
     await patiently(redis, lambda: check_redis(client))
     partitions = await patiently(broker, lambda: find_partitions(config))
-    consumer = await _started(broker, lambda: kafka.event_consumer(config), stack)
+    consumer = await _started(broker, lambda: kafka.event_consumer(config, reader), stack)
     await patiently("Redis or Kafka", lambda: open_namespace(config, client, consumer, partitions))
     producer = await _started(broker, lambda: kafka.producer(config), stack)
     app = create_app(config, client, consumer, producer, registry, end, fold)

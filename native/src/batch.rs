@@ -1,37 +1,51 @@
-//! Records of a fetch, and a batch's events contact by contact: what can be done here is, the rest is told to Python.
+//! A batch's events, contact by contact: what can be done here is, the rest is told to Python.
 
 use std::collections::HashMap;
 
 use crate::contact::CLOSED;
 use crate::counters::{put_value, sum, Changes, Deltas, Fast};
-use crate::event::{parse, scan};
+use crate::event::parse;
 use crate::history::History;
 use crate::pack::*;
 use crate::rules::{Need, Rules};
+use crate::runs::Runs;
 
-/// Per record its event's instant, or -1, and its account's place in the answer: `[account id...]`.
-pub fn scan_all<'a>(
-    topic: u8,
-    records: impl Iterator<Item = (&'a [u8], &'a [u8], i64)>,
-    instants_us: &mut [i64],
-    account_of: &mut [u32],
-) -> Vec<u8> {
-    let mut places: HashMap<&str, u32, Fast> = HashMap::default();
-    let mut names: Vec<&str> = Vec::new();
-    for (place, (key, value, timestamp_ms)) in records.enumerate() {
-        instants_us[place] = -1;
-        if let Some(event) = scan(topic, key, value, timestamp_ms) {
-            instants_us[place] = event.at_us;
-            account_of[place] = *places.entry(event.account).or_insert_with(|| {
-                names.push(event.account);
-                names.len() as u32 - 1
-            });
-        }
+/// Of a record without an event, in place of its contact's.
+pub const NO_CONTACT: u32 = u32::MAX;
+
+/// The contacts of a batch's events, in the order they appear: `[[account id...], [account of each...], [key...]]`. The
+/// place of each record's contact goes to `contact_of`.
+pub fn contacts(runs: &Runs<'_>, records: &[u64], contact_of: &mut [u32]) -> Vec<u8> {
+    let mut places: HashMap<(&[u8], &[u8]), u32, Fast> = HashMap::default();
+    let mut accounts: HashMap<&[u8], usize, Fast> = HashMap::default();
+    let mut names = Vec::new();
+    let mut found = Vec::new();
+    for (&record, contact) in records.iter().zip(contact_of) {
+        *contact = match runs.account(record).zip(runs.key(record)) {
+            None => NO_CONTACT,
+            Some((account, key)) => *places.entry((account, key)).or_insert_with(|| {
+                let account = *accounts.entry(account).or_insert_with(|| {
+                    names.push(account);
+                    names.len() - 1
+                });
+                found.push((account, key));
+                found.len() as u32 - 1
+            }),
+        };
     }
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(64 * found.len());
+    put_array(&mut out, 3);
     put_array(&mut out, names.len());
     for name in names {
-        put_str(&mut out, name);
+        put_bin(&mut out, name);
+    }
+    put_array(&mut out, found.len());
+    for &(account, _) in &found {
+        put_int(&mut out, account as i64);
+    }
+    put_array(&mut out, found.len());
+    for (_, key) in found {
+        put_bin(&mut out, key);
     }
     out
 }
@@ -40,12 +54,17 @@ pub fn scan_all<'a>(
 const FOLDED: u8 = 0;
 const PYTHON: u8 = 1;
 const ASKED: u8 = 2;
+const LEFT_OUT: u8 = 3;
 
 pub struct Batch<'a> {
-    /// Of all events, in order: the record's value, and the contact's place in `states`.
-    pub events: Vec<(&'a [u8], u32)>,
+    pub runs: Runs<'a>,
+    pub records: &'a [u64],
+    /// Of each record the contact's place in `states`, or `NO_CONTACT`.
+    pub contact_of: &'a [u32],
     /// Of each contact what is stored, empty for none, and its account's place in `rules`.
     pub states: Vec<(&'a [u8], u32)>,
+    /// Of each contact, whether it is none of ours this time.
+    pub is_left_out: &'a [u8],
     pub rules: Vec<&'a Rules>,
     pub bin_uppers: &'a [i64],
     pub lateness_ms: i64,
@@ -55,7 +74,8 @@ impl<'a> Batch<'a> {
     /// `[what became of each contact, [new state of each folded one…], [[account, kind, reason, clock, from, to]…],
     /// [[account, day, [field…], [value…]]…], [events folded of each type]]`; `None` when places are out of range.
     pub fn fold(&self) -> Option<Vec<u8>> {
-        let by_contact = self.by_contact()?;
+        let (values, ends) = self.by_contact()?;
+        let mut first = 0;
         let mut became = Vec::with_capacity(self.states.len());
         let mut states = Vec::new();
         let mut state_ends = Vec::new();
@@ -64,12 +84,17 @@ impl<'a> Batch<'a> {
         let mut kinds = [0_i64; CLOSED as usize + 1];
         let mut changes = Changes::default();
         let mut contact_kinds = Vec::new();
-        for (&(state, account), events) in self.states.iter().zip(by_contact) {
+        for (place, (&(state, account), &end)) in self.states.iter().zip(&ends).enumerate() {
+            let events = &values[std::mem::replace(&mut first, end)..end];
+            if *self.is_left_out.get(place)? != 0 {
+                became.push(LEFT_OUT);
+                continue;
+            }
             let rules = *self.rules.get(account as usize)?;
             changes.clear();
             contact_kinds.clear();
             let start = states.len();
-            match self.fold_contact(state, &events, rules, &mut changes, &mut contact_kinds, &mut states) {
+            match self.fold_contact(state, events, rules, &mut changes, &mut contact_kinds, &mut states) {
                 Ok(()) => {
                     state_ends.push((start, states.len()));
                     deltas.add(account, &mut changes);
@@ -87,7 +112,7 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        let mut out = Vec::with_capacity(states.len() + 64 * self.events.len());
+        let mut out = Vec::with_capacity(states.len() + 64 * self.records.len());
         put_array(&mut out, 5);
         put_bin(&mut out, &became);
         put_array(&mut out, state_ends.len());
@@ -123,12 +148,25 @@ impl<'a> Batch<'a> {
         Some(out)
     }
 
-    fn by_contact(&self) -> Option<Vec<Vec<&'a [u8]>>> {
-        let mut by_contact = vec![Vec::new(); self.states.len()];
-        for &(value, contact) in &self.events {
-            by_contact.get_mut(contact as usize)?.push(value);
+    /// The values of all events, contact by contact, and where each contact's end.
+    fn by_contact(&self) -> Option<(Vec<&'a [u8]>, Vec<usize>)> {
+        let mut ends = vec![0; self.states.len()];
+        for &contact in self.contact_of.iter().filter(|&&contact| contact != NO_CONTACT) {
+            *ends.get_mut(contact as usize)? += 1;
         }
-        Some(by_contact)
+        let mut total = 0;
+        for end in &mut ends {
+            total += std::mem::replace(end, total);
+        }
+        let mut values: Vec<&[u8]> = vec![&[]; total];
+        for (&record, &contact) in self.records.iter().zip(self.contact_of) {
+            if contact != NO_CONTACT {
+                let end = &mut ends[contact as usize];
+                values[*end] = self.runs.value(record)?;
+                *end += 1;
+            }
+        }
+        Some((values, ends))
     }
 
     fn fold_contact(

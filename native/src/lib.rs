@@ -5,58 +5,134 @@
 //! has a twin in `aggregates/` or `schemas/`, named at its head. A change of a rule is a change of both, and of `ABI`
 //! there and here: a library left from before must not be asked. `tests/laws` compares the two, byte by byte.
 //!
-//! All that is unsafe is in this file, at the boundary to C.
+//! All that is unsafe is in this file, at the boundary to C, but for one instruction in `checksum.rs`.
 
 mod batch;
+mod checksum;
 mod contact;
 mod counters;
 mod event;
 mod history;
 mod journal;
+mod kafka;
 mod pack;
 mod rules;
+mod runs;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::null_mut;
 
-use batch::{scan_all, sums, Batch};
+use batch::{contacts, sums, Batch};
+use pack::{put_array, put_bin, put_int};
 use rules::Rules;
+use runs::{scan_all, spans_of, Runs, SPANS};
 
 /// See `streams/compiled.py`.
-const ABI: u32 = 1;
+const ABI: u32 = 2;
 
 #[no_mangle]
 pub extern "C" fn mediana_abi() -> u32 {
     ABI
 }
 
-/// Look at records of a topic (0 contacts, 1 conversations). Per record, the event's instant or -1 for Python to decode
-/// it, and its account's place in the answer, `[account id...]`, to be freed by `mediana_free`.
+/// Find the records from an offset on in what a broker sent of a topic's partition (0 contacts, 1 conversations), and
+/// look at them. The answer is `[offset after all, spans, offsets, timestamps, instants, sizes]`, the columns as arrays
+/// of the machine's integers, spans and instants as in `mediana_scan`; to be freed by `mediana_free`.
 ///
 /// # Safety
-/// Each array has `count` items. Ends rise, up to the length of the bytes.
+/// `data` points to `size` readable bytes.
 #[no_mangle]
-pub unsafe extern "C" fn mediana_scan(
+pub unsafe extern "C" fn mediana_read(
     topic: u8,
-    count: usize,
-    keys: *const u8,
-    key_ends: *const u32,
-    values: *const u8,
-    value_ends: *const u32,
-    timestamps_ms: *const i64,
-    instants_us: *mut i64,
-    account_of: *mut u32,
+    data: *const u8,
+    size: usize,
+    from_offset: i64,
     answer: *mut *mut u8,
     length: *mut usize,
 ) -> i32 {
-    let scanned = catch_unwind(|| {
-        let keys = parts(keys, slice(key_ends, count));
-        let values = parts(values, slice(value_ends, count));
-        let records = keys.zip(values).zip(slice(timestamps_ms, count));
-        let records = records.map(|((key, value), &timestamp_ms)| (key, value, timestamp_ms));
-        scan_all(topic, records, slice_mut(instants_us, count), slice_mut(account_of, count))
+    let read = catch_unwind(|| {
+        let data = slice(data, size);
+        let (records, next_offset) = kafka::records(data, from_offset)?;
+        let mut spans = spans_of(&records)?;
+        let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
+        let timestamps_ms: Vec<i64> = records.iter().map(|record| record.timestamp_ms).collect();
+        let mut instants_us = vec![0; records.len()];
+        scan_all(topic, data, &mut spans, &timestamps_ms, &mut instants_us);
+        let length_of = |part: Option<kafka::Span>| part.map_or(0, |(from, to)| to - from);
+        let sizes: Vec<i64> =
+            records.iter().map(|record| (length_of(record.key) + length_of(record.value)) as i64).collect();
+        let mut out = Vec::with_capacity(64 + records.len() * (4 * SPANS + 32));
+        put_array(&mut out, 6);
+        put_int(&mut out, next_offset);
+        put_bin(&mut out, bytes_of(&spans));
+        for column in [&offsets, &timestamps_ms, &instants_us, &sizes] {
+            put_bin(&mut out, bytes_of(column));
+        }
+        Some(out)
     });
-    give(scanned.ok(), answer, length)
+    give(read.ok().flatten(), answer, length)
+}
+
+/// Look at records of a topic (0 contacts, 1 conversations): per record, where its event's account id lies, and the
+/// event's instant, or -1 for Python to decode it.
+///
+/// # Safety
+/// `data` points to `size` readable bytes. `timestamps_ms` and `instants_us` have `count` items, `spans` six times as
+/// many: from and to of the key, of the value, and of the account id, which is written. Nothing where from is after to.
+#[no_mangle]
+pub unsafe extern "C" fn mediana_scan(
+    topic: u8,
+    data: *const u8,
+    size: usize,
+    count: usize,
+    spans: *mut u32,
+    timestamps_ms: *const i64,
+    instants_us: *mut i64,
+) -> i32 {
+    let scanned = catch_unwind(|| {
+        let spans = slice_mut(spans, SPANS * count);
+        scan_all(topic, slice(data, size), spans, slice(timestamps_ms, count), slice_mut(instants_us, count));
+    });
+    status(scanned.ok())
+}
+
+/// Runs, as Python keeps them: each one's bytes and spans.
+#[repr(C)]
+pub struct RunTable {
+    count: usize,
+    first: u32,
+    data: *const *const u8,
+    sizes: *const usize,
+    spans: *const *const u32,
+    /// Items of each one's spans.
+    lengths: *const usize,
+}
+
+impl RunTable {
+    /// Safe where each of its arrays has `count` items, and each of those is what it says.
+    unsafe fn runs<'a>(&self) -> Runs<'a> {
+        let data = slice(self.data, self.count).iter().zip(slice(self.sizes, self.count));
+        let spans = slice(self.spans, self.count).iter().zip(slice(self.lengths, self.count));
+        let runs = data.zip(spans).map(|((&data, &size), (&spans, &length))| (slice(data, size), slice(spans, length)));
+        Runs { first: self.first, runs: runs.collect() }
+    }
+}
+
+/// Find the contacts of a batch; the answer is that of `contacts`, to be freed by `mediana_free`.
+///
+/// # Safety
+/// `table` is as `RunTable::runs` says; `records` and `contact_of` have `count` items.
+#[no_mangle]
+pub unsafe extern "C" fn mediana_contacts(
+    table: *const RunTable,
+    count: usize,
+    records: *const u64,
+    contact_of: *mut u32,
+    answer: *mut *mut u8,
+    length: *mut usize,
+) -> i32 {
+    let found = catch_unwind(|| contacts(&(*table).runs(), slice(records, count), slice_mut(contact_of, count)));
+    give(found.ok(), answer, length)
 }
 
 /// Settings of an account, in the form of `Rules::read`; null when they are none. To be freed once.
@@ -92,18 +168,20 @@ pub unsafe extern "C" fn mediana_rules_free(rules: *mut Rules) {
 /// Fold a batch; the answer is that of `Batch::fold`, to be freed by `mediana_free`.
 ///
 /// # Safety
-/// Each array has as many items as its count says: `value_ends` and `contact_of` one per event, `state_ends` and
-/// `account_of` one per contact, `rules` (of `mediana_rules`) one per account. Ends rise, up to the length of the bytes.
+/// `table` is as `RunTable::runs` says. Each array has as many items as its count says: `records` and `contact_of` one
+/// per record, `state_ends`, `account_of` and `is_left_out` one per contact, `rules` (of `mediana_rules`) one per
+/// account. Ends rise, up to the length of the bytes.
 #[no_mangle]
 pub unsafe extern "C" fn mediana_fold(
-    events: usize,
-    values: *const u8,
-    value_ends: *const u32,
+    table: *const RunTable,
+    count: usize,
+    records: *const u64,
     contact_of: *const u32,
     contacts: usize,
     states: *const u8,
     state_ends: *const u32,
     account_of: *const u32,
+    is_left_out: *const u8,
     accounts: usize,
     rules: *const *const Rules,
     bin_uppers: *const i64,
@@ -114,10 +192,13 @@ pub unsafe extern "C" fn mediana_fold(
 ) -> i32 {
     let folded = catch_unwind(|| {
         let batch = Batch {
-            events: parts(values, slice(value_ends, events)).zip(slice(contact_of, events).iter().copied()).collect(),
+            runs: (*table).runs(),
+            records: slice(records, count),
+            contact_of: slice(contact_of, count),
             states: parts(states, slice(state_ends, contacts))
                 .zip(slice(account_of, contacts).iter().copied())
                 .collect(),
+            is_left_out: slice(is_left_out, contacts),
             rules: slice(rules, accounts).iter().map(|&rules| &*rules).collect(),
             bin_uppers: slice(bin_uppers, bins),
             lateness_ms,
@@ -172,6 +253,12 @@ fn status(done: Option<()>) -> i32 {
     } else {
         -1
     }
+}
+
+/// Numbers as they lie in memory.
+fn bytes_of<T: Copy>(numbers: &[T]) -> &[u8] {
+    // SAFETY: of integers, all bytes may be read.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), std::mem::size_of_val(numbers)) }
 }
 
 unsafe fn slice_mut<'a, T>(data: *mut T, length: usize) -> &'a mut [T] {

@@ -220,7 +220,7 @@ async def work(world: World, hook: Any = stepwise, passing: Passing = as_it_is) 
     compiled = CompiledFold(open_library(), cache_accounts=2)
     processor = BatchProcessor(rules, log, limit, _METRICS, CONFIG.lateness_ms, compiled=compiled)
     claims = Claims(CONFIG, log, lambda shard: RedisLedger(client, world.keys.shard(shard), shard, now_ms=_no_clock))
-    feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes, scan=compiled.scan)
+    feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes, run_of=compiled.run_of)
     while True:
         try:
             if await _session(world, feed, claims, processor, passing):

@@ -19,12 +19,12 @@ from aggregates.rules import Rules, RulesBook
 from schemas.accounts import AccountSettings
 from schemas.errors import InvalidEvent
 from schemas.events import EVENT_TYPES, MAX_RECORD_BYTES, decode_timed_record, type_name
-from streams.arrivals import UNKNOWN_US, arrivals_of
 from streams.compiled import open_library
 from streams.compiled_fold import CompiledFold
 from streams.folding import Folded, fold
 from streams.kafka import EVENT_TOPICS
-from tests.unit.records import record
+from streams.keys import contact_key
+from tests.unit.records import record, taken_of
 
 LATENESS_MS = 3_600_000
 STAMP_MS = 1_772_400_000_000
@@ -134,18 +134,19 @@ def compiled() -> CompiledFold:
 
 def is_taken(compiled: CompiledFold, value: bytes, topic: int, key: bytes = b"ana") -> bool:
     """Whether the library takes the record; if so, Python must accept it and give the same."""
-    arrival = record(0, value, key=key, at_ms=STAMP_MS)
-    ((at_us, account_id),) = compiled.scan(topic, [arrival])
-    if at_us == UNKNOWN_US:
+    run = compiled.run_of(topic, [record(0, value, key=key, at_ms=STAMP_MS)])
+    if run.looked_at:
         return False
     event, event_us = decode_timed_record(EVENT_TOPICS[topic], key, value, STAMP_MS)
-    assert (at_us, account_id) == (event_us, event.account_id)
-    books = {account_id: BOOK}
-    arrivals = arrivals_of(topic, [arrival], compiled.scan)
-    contact = arrivals[0].contact
+    contact = contact_key(event.account_id, event.contact_id)
+    batch = compiled.contacts(taken_of(run))
+    assert (run.order_us, batch.accounts) == ([event_us], {contact: event.account_id})
+    books = {event.account_id: BOOK}
     fast = Folded()
-    assert compiled.fold(arrivals, {contact: b""}, books, LATENESS_MS, fast) == []
-    pure = fold(arrivals, {contact: ContactHistory()}, books, LATENESS_MS)
+    assert batch.fold({contact: b""}, books, LATENESS_MS, fast, {}) == []
+    arrival = run.arrival(0)
+    assert (arrival.at_us, arrival.account_id, arrival.contact) == (event_us, event.account_id, contact)
+    pure = fold([arrival], {contact: ContactHistory()}, books, LATENESS_MS)
     assert (fast.states, fast.days, fast.types) == (pure.states, pure.days, pure.types)
     return True
 
@@ -250,7 +251,8 @@ def test_any_value_of_any_field_is_read_alike(compiled: CompiledFold, event: Pla
 
 
 def test_a_missing_key_or_value_is_pythons(compiled: CompiledFold) -> None:
-    found = list(compiled.scan(1, [record(0, None), record(1, b"{}", key=None)]))
-    assert found == [(UNKNOWN_US, ""), (UNKNOWN_US, "")]
+    records = [record(0, None), record(1, b"{}", key=None), record(2, b"", key=b"")]
+    run = compiled.run_of(1, records)
+    assert [run.looked_at[place].record for place in range(3)] == records
     with pytest.raises(InvalidEvent):
         decode_timed_record("conversations", None, b"{}", STAMP_MS)

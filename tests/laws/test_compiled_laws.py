@@ -8,7 +8,7 @@ import ctypes
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from itertools import takewhile
+from itertools import count, groupby, takewhile
 from random import Random
 
 import orjson
@@ -23,16 +23,19 @@ from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings
 from schemas.events import encode_event
 from streams.absolute import Sums
-from streams.arrivals import Arrival, Scan, arrivals_of
+from streams.arrivals import Arrival
 from streams.caches import DayKey
 from streams.compiled import open_library
 from streams.compiled_fold import CompiledFold
+from streams.feed import RunOf
 from streams.folding import Folded, accounts_of, fold, sort_out
+from streams.keys import contact_key
+from streams.runs import DecodedRun, Taken
 from streams.simulation import Plan, simulate
 from tests.laws.comparison import Plain
 from tests.oracle.histories import History, arrivals, histories, random_arrival, random_history
 from tests.oracle.lives import ACCOUNTS
-from tests.unit.records import record
+from tests.unit.records import record, taken_of
 
 HEAD: Plain = {"id": "e1", "account_id": "plain", "contact_id": "ana", "occurred_at": "2026-03-01T12:30:15.250Z"}
 LATENESS_MS = 3_600_000
@@ -53,7 +56,7 @@ class Shard:
 
     def __init__(self, compiled: CompiledFold | None, known: Mapping[str, RulesBook]) -> None:
         self.compiled = compiled
-        self.scan: Scan | None = None if compiled is None else compiled.scan
+        self.run_of: RunOf = DecodedRun if compiled is None else compiled.run_of
         self.sums: Sums = sums if compiled is None else compiled.sums
         self.books = known
         self.states: dict[bytes, bytes] = {}
@@ -66,11 +69,14 @@ class Shard:
 
     def apply(self, log: Sequence[Plain], first: int) -> None:
         """Take in a batch of records of both topics."""
-        events = sort_out(arrived(log, first, self.scan)).events
-        states = {contact: self.states.get(contact, b"") for contact in accounts_of(events)}
-        folded, rest = Folded(), events
-        if self.compiled is not None:
-            rest = self.compiled.fold(events, states, self.books, LATENESS_MS, folded)
+        records = arrived(log, first, self.run_of)
+        events = sort_out(records.looked_at()).events
+        folded, rest = Folded(), list(events.values())
+        scanned = None if self.compiled is None else self.compiled.contacts(records)
+        contacts = accounts_of(rest) if scanned is None else accounts_of(rest) | scanned.accounts
+        states = {contact: self.states.get(contact, b"") for contact in contacts}
+        if scanned is not None:
+            rest = scanned.fold(states, self.books, LATENESS_MS, folded, events)
             self.left_to_python += len(rest)
         if rest:
             folded.add(self._folded(rest, states))
@@ -102,13 +108,24 @@ class Shard:
         self.letters += [(letter.record.offset, letter.reason) for letter in folded.letters]
 
 
-def arrived(log: Iterable[Plain], first: int, scan: Scan | None) -> list[Arrival]:
-    found = []
-    for place, event in enumerate(log, first):
-        topic = 0 if event["type"].startswith("contact.") else 1
-        key = event["contact_id"].encode()
-        found += arrivals_of(topic, [record(place, orjson.dumps(event), key=key, at_ms=LATER_MS)], scan)
-    return found
+def topic_of(event: Plain) -> int:
+    return 0 if event["type"].startswith("contact.") else 1
+
+
+def arrived(log: Iterable[Plain], first: int, run_of: RunOf) -> Taken:
+    offsets = count(first)
+    return taken_of(
+        *(
+            run_of(
+                topic,
+                [
+                    record(next(offsets), orjson.dumps(event), key=event["contact_id"].encode(), at_ms=LATER_MS)
+                    for event in events
+                ],
+            )
+            for topic, events in groupby(log, topic_of)
+        )
+    )
 
 
 def compared(
@@ -163,22 +180,22 @@ def test_any_arrival_of_any_history_is_folded_alike(compiled: CompiledFold, data
     compared(log, Random(len(log)), data.draw(st.integers(1, 40)), compiled)
 
 
-def test_what_the_settings_cannot_answer_is_left_to_python(
-    compiled: CompiledFold, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_settings_cannot_answer_is_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
     event = {**HEAD, "type": "message.received", "conversation_id": "k", "channel": "email"}
-    contact = arrived([event], 0, compiled.scan)[0].contact
     fresh = CompiledFold(open_library(), cache_accounts=2)
+    scanned = fresh.contacts(arrived([event], 0, fresh.run_of))
+    (contact,) = scanned.accounts
     monkeypatch.setattr(LocalCalendar, "offsets_of_day", lambda *_: date.fromordinal(0))  # there is no such day
-    left = fresh.fold(arrived([event], 0, compiled.scan), {contact: b""}, BOOKS, LATENESS_MS, Folded())
+    left = scanned.fold({contact: b""}, BOOKS, LATENESS_MS, Folded(), {})
     assert [arrival.contact for arrival in left] == [contact]
 
 
 def test_no_class_is_made_for_an_answer(compiled: CompiledFold) -> None:
     event = {**HEAD, "type": "message.received", "conversation_id": "k", "channel": "email"}
-    events = arrived([event], 0, compiled.scan)
+    contact = contact_key(HEAD["account_id"], HEAD["contact_id"])
     before = len(object.__subclasses__()), len(ctypes.Array.__subclasses__())
     for length in range(1, 40):
-        compiled.fold(events, {events[0].contact: b""}, BOOKS, LATENESS_MS, Folded())
-        arrived([{**event, "account_id": "a" * length}], 0, compiled.scan)
+        scanned = compiled.contacts(arrived([event] * length, 0, compiled.run_of))
+        scanned.fold({contact: b""}, BOOKS, LATENESS_MS, Folded(), {})
+        arrived([{**event, "account_id": "a" * length}], 0, compiled.run_of)
     assert (len(object.__subclasses__()), len(ctypes.Array.__subclasses__())) == before

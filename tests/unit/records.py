@@ -1,6 +1,8 @@
-"""Kafka records as a consumer hands them over."""
+"""Kafka records as a consumer hands them over, and batches of them."""
 
 from aiokafka.structs import ConsumerRecord
+
+from streams.runs import Run, Taken, names_of
 
 STAMP_MS = 1_772_540_000_000  # half a day after the events of `at`
 
@@ -16,3 +18,9 @@ def at(offset: int, clock: str, **options: object) -> ConsumerRecord:
     """A record whose event happened on 2026-03-02 at `clock` UTC."""
     value = b'{"occurred_at": "2026-03-02T%s:00Z"}' % clock.encode()
     return record(offset, value, **options)  # type: ignore[arg-type]
+
+
+def taken_of(*runs: Run) -> Taken:
+    """All records of these runs as one batch, in this order."""
+    numbered = {2 * number + run.topic: run for number, run in enumerate(runs)}
+    return Taken(numbered, [name for number, run in numbered.items() for name in names_of(number, run)])

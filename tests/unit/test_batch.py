@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from aggregates.history import ContactHistory
 from schemas.events import decode_event
 from streams import folding
-from streams.arrivals import Arrival, arrivals_of
+from streams.arrivals import Arrival
 from streams.batch import Batch, BatchProcessor
 from streams.dead_letters import DeadLetter, DeadLetterLimit
 from streams.errors import SessionLost, ShardStopped, Unavailable
@@ -17,9 +17,10 @@ from streams.keys import NamespaceKeys, contact_key
 from streams.ledger import Positions, RedisLedger
 from streams.metrics import WorkerMetrics
 from streams.rules_store import RulesStore
+from streams.runs import NOTHING, DecodedRun
 from streams.session import Session
 from tests.chaos.fake_redis import FakeRedis
-from tests.unit.records import record
+from tests.unit.records import record, taken_of
 
 KEYS = NamespaceKeys("test")
 
@@ -76,7 +77,7 @@ class Shard:
                 key = b"ana"
             records.append(record(first + place, value, key=key))
         end = start._replace(**{("contacts", "conversations")[topic]: first + len(values)})
-        await self.processor.apply(Batch(session, start, end, arrivals_of(topic, records)))
+        await self.processor.apply(Batch(session, start, end, taken_of(DecodedRun(topic, records))))
 
     def history(self, contact: str) -> ContactHistory:
         return ContactHistory.decode(self.redis.data[KEYS.shard(0).states][contact_key("acme", contact)])
@@ -141,10 +142,10 @@ async def test_a_batch_that_begins_elsewhere_is_refused() -> None:
     session = await shard.session()
     for start in (Positions(0, 1), Positions(1, 0)):
         with pytest.raises(SessionLost):
-            await shard.processor.apply(Batch(session, start, Positions(5, 5), ()))
+            await shard.processor.apply(Batch(session, start, Positions(5, 5), NOTHING))
     session.drop()
     with pytest.raises(SessionLost):
-        await shard.processor.apply(Batch(session, Positions(0, 0), Positions(0, 1), ()))
+        await shard.processor.apply(Batch(session, Positions(0, 0), Positions(0, 1), NOTHING))
 
 
 async def test_a_state_of_a_newer_program_stops_the_shard() -> None:

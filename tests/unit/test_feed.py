@@ -10,6 +10,7 @@ from streams.kafka import TopicPartition
 from streams.keys import NamespaceKeys
 from streams.ledger import Claim, Fence, Positions, RedisLedger
 from streams.merge import HISTORY_GRACE_MS
+from streams.runs import topic_of
 from streams.session import Session
 from tests.chaos.fake_redis import FakeRedis
 from tests.unit.records import STAMP_MS, at
@@ -97,7 +98,7 @@ def test_a_backlog_waits_as_long_as_a_topic_is_out_of_reach() -> None:
     feed.accept(CONVERSATIONS, [at(25, "09:00")], 30)
     batch = feed.next_batch(1000 + 100 * HOLD_SECONDS, an_hour_later_ms)
     assert batch is not None
-    assert [arrival.topic for arrival in batch.records] == [1, 0]
+    assert [topic_of(name) for name in batch.records.names] == [1, 0]
 
 
 def test_a_topic_at_its_end_holds_young_records_back_for_a_moment() -> None:

@@ -15,6 +15,7 @@ from streams.merge import (
     TopicBuffer,
     take_merged,
 )
+from streams.runs import DecodedRun, topic_of
 from tests.unit.records import STAMP_MS, at, record
 
 READY = Patience()
@@ -25,15 +26,19 @@ def buffers(
 ) -> tuple[TopicBuffer, TopicBuffer]:
     pair = (TopicBuffer(0, 0), TopicBuffer(1, 0))
     for buffer, records, position in zip(pair, (contacts, conversations), fetched, strict=True):
-        buffer.add(records, position)
+        add(buffer, records, position)
     return pair
+
+
+def add(buffer: TopicBuffer, records: list[ConsumerRecord], fetched: int) -> None:
+    buffer.add(DecodedRun(buffer.topic, records) if records else None, fetched)
 
 
 def taken(
     pair: tuple[TopicBuffer, TopicBuffer], most: int = 100, most_bytes: int = 1 << 20, patience: Patience = READY
 ) -> tuple[list[tuple[int, int]], Positions]:
     records, end = take_merged(pair, most, most_bytes, patience)
-    return [(found.topic, found.record.offset) for found in records], end
+    return [(topic_of(name), found.record.offset) for name, found in zip(records.names, records, strict=True)], end
 
 
 def test_the_earlier_event_goes_first_and_contacts_before_conversations_of_one_instant() -> None:
@@ -54,7 +59,7 @@ def test_a_late_contact_event_waits_its_turn() -> None:
 
 def test_a_late_event_fetched_later_still_ages_what_waits_before_it() -> None:
     pair = buffers([at(1, "10:00")], [at(7, "12:00")])
-    pair[1].add([at(8, "09:00")], 101)
+    add(pair[1], [at(8, "09:00")], 101)
     assert taken(pair)[0] == [(1, 7), (1, 8), (0, 1)]
 
 
@@ -86,7 +91,7 @@ def test_a_young_record_waits_for_what_may_be_on_its_way_to_the_other_topic() ->
 
 def test_a_live_record_waits_a_short_moment_only() -> None:
     pair = buffers([at(1, "10:00", at_ms=STAMP_MS)], [])
-    happened_us = pair[0].records[0].order_us
+    happened_us = pair[0].order_us[0]
     history_ms = STAMP_MS - happened_us // 1000 + 1  # it was sent sooner after it happened than that
     waiting = Patience(now_ms=STAMP_MS + LIVE_GRACE_MS - 1, history_ms=history_ms)
     assert taken(pair, patience=waiting)[0] == []
@@ -117,6 +122,11 @@ def test_a_record_that_tells_no_time_is_before_all_others(value: bytes | None) -
     assert occurred_us(value) == -1
     pair = buffers([at(1, "10:00")], [record(7, value), at(8, "11:00")])
     assert taken(pair)[0] == [(1, 7), (0, 1), (1, 8)]
+
+
+def test_a_record_that_tells_no_time_counts_as_old_as_the_one_before_it() -> None:
+    pair = buffers([at(1, "10:00")], [at(7, "10:30"), record(8, b"{"), at(9, "11:00")])
+    assert taken(pair)[0] == [(0, 1), (1, 7), (1, 8), (1, 9)]
 
 
 def test_offsets_of_a_zone_are_understood() -> None:
@@ -155,3 +165,47 @@ def test_topics_that_are_each_in_order_come_out_in_order(left: list[int], right:
     )
     out = [(offset, topic) for topic, offset in taken(pair)[0]]
     assert out == sorted(out)
+
+
+def head_by_head(left: list[int], right: list[int]) -> list[tuple[int, int]]:
+    """Two topics' records by the rule as it is worded: whose next record happened earlier goes first."""
+    behind = [min([at for at in right[place:] if at >= 0], default=-1) for place in range(len(right))]
+    aged = [at if at < 0 else min(at, oldest) for at, oldest in zip(right, behind, strict=True)]
+    # One that tells no time is not asked for its own: it goes with the one before it.
+    queues = [list(enumerate(left)), list(enumerate(aged))]
+    out = []
+    while queues[0] and queues[1]:
+        topic = 0 if queues[0][0][1] <= queues[1][0][1] else 1
+        out.append((topic, queues[topic].pop(0)[0]))
+        while topic == 1 and queues[1] and queues[1][0][1] < 0:
+            out.append((1, queues[1].pop(0)[0]))
+    return out + [(topic, place) for topic in (0, 1) for place, _ in queues[topic]]
+
+
+minutes = st.lists(st.integers(-1, 59), max_size=40)
+
+
+@given(minutes, minutes, st.integers(1, 9), st.integers(1, 60), st.integers(20, 4_000))
+def test_runs_are_merged_as_if_record_by_record(
+    left: list[int], right: list[int], per_run: int, most: int, most_bytes: int
+) -> None:
+    pair = (TopicBuffer(0, 0), TopicBuffer(1, 0))
+    for buffer, times in zip(pair, (left, right), strict=True):
+        records = [
+            at(offset, f"10:{minute:02}") if minute >= 0 else record(offset, b"?")
+            for offset, minute in enumerate(times)
+        ]
+        for first in range(0, len(records), per_run):
+            some = records[first : first + per_run]
+            add(buffer, some, first + len(some))
+    sizes = [[size for run in buffer.runs.values() for size in run.sizes] for buffer in pair]
+    out: list[tuple[int, int]] = []
+    while len(out) < len(left) + len(right):
+        some, end = taken(pair, most, most_bytes)
+        assert 0 < len(some) <= most
+        assert len(some) == 1 or sum(sizes[topic][offset] for topic, offset in some) <= most_bytes
+        out += some
+        assert end == tuple(sum(topic == wanted for topic, _ in out) for wanted in (0, 1))
+        assert [len(buffer.runs) <= -(-len(buffer) // per_run) + 1 for buffer in pair] == [True, True]
+    assert out == head_by_head(left, right)
+    assert [(buffer.bytes, buffer.runs) for buffer in pair] == [(0, {}), (0, {})]

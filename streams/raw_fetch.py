@@ -1,0 +1,95 @@
+"""Records as the broker sent them: what a fetch brought goes to the compiled fold in one piece, without an object each.
+
+aiokafka makes a Python object of every record, which costs a worker more than folding it. Nothing in its public surface
+gives the bytes, so two names of its fetcher are replaced: what holds a fetch keeps its bytes, and what walks through
+them asks the consumer's reader first. Consumers without a reader, and whatever a reader leaves alone (compressed
+batches, transactions, old formats, damage), are served by aiokafka as ever; so is everything when a later aiokafka
+has no such names, or calls them otherwise: only slower.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from aiokafka.consumer import fetcher
+
+from streams.kafka import ConsumerRecord, TopicPartition
+from streams.runs import Run
+
+logger = logging.getLogger(__name__)
+
+Read = Callable[[int, TopicPartition, bytes, int], tuple[Run | None, int] | None]
+"""Like `CompiledFold.read`."""
+
+
+class Reader:
+    """What a consumer is given as its `value_deserializer`, to have fetches of some topics read by `read`."""
+
+    def __init__(self, topics: Sequence[str], read: Read) -> None:
+        """`read` is told a topic's place in `topics`."""
+        self._topics = {topic: place for place, topic in enumerate(topics)}
+        self._read = read
+
+    def read(self, partition: TopicPartition, data: bytes, from_offset: int) -> tuple[Run | None, int] | None:
+        """What a broker sent of a partition, from an offset on: a run, if there are records, and the offset after them.
+
+        `None` where aiokafka must read it.
+        """
+        topic = self._topics.get(partition.topic)
+        return None if topic is None else self._read(topic, partition, data, from_offset)
+
+    def __call__(self, value: bytes | None) -> bytes | None:
+        """For the records that aiokafka reads."""
+        return value
+
+
+class _KeptRecords:
+    """aiokafka's `MemoryRecords`, and the bytes in them."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._records = _MemoryRecords(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._records, name)
+
+
+class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
+    """Gives a run in place of records, where the consumer has a reader that can read them."""
+
+    next_fetch_offset: int
+
+    def _unpack_records(self) -> Iterator[Run | ConsumerRecord]:
+        reader, records = self._value_deserializer, self._records
+        if isinstance(reader, Reader) and isinstance(records, _KeptRecords):
+            found = reader.read(self._tp, records.data, self.next_fetch_offset)
+            if found is not None:
+                run, self.next_fetch_offset = found
+                if run is not None:
+                    yield run
+                return
+        yield from super()._unpack_records()
+
+
+_MemoryRecords = fetcher.MemoryRecords
+
+_EXPECTED = [
+    *("self", "tp", "records", "aborted_transactions", "fetch_offset"),
+    *("key_deserializer", "value_deserializer", "check_crcs", "isolation_level"),
+]
+
+
+def reader(topics: Sequence[str], read: Read) -> Reader:
+    """A reader of these topics, which consumers of this process ask from now on."""
+    _install()
+    return Reader(topics, read)
+
+
+def _install() -> None:
+    found = [*inspect.signature(_PartitionRecords.__init__).parameters]
+    if found != _EXPECTED or not hasattr(_PartitionRecords, "_unpack_records"):
+        logger.warning("this aiokafka is not known: records are read one by one, which is slower")
+        return
+    fetcher.MemoryRecords = _KeptRecords
+    fetcher.PartitionRecords = _PartitionRecords
