@@ -2,9 +2,9 @@
 
 aiokafka makes a Python object of every record, which costs a worker more than folding it. Nothing in its public surface
 gives the bytes, so two names of its fetcher are replaced: what holds a fetch keeps its bytes, and what walks through
-them asks the consumer's reader first. Consumers without a reader, and whatever a reader leaves alone (compressed
-batches, transactions, old formats, damage), are served by aiokafka as ever; so is everything when a later aiokafka
-has no such names, or calls them otherwise: only slower.
+them asks the consumer's reader first. Consumers without a reader, and whatever a reader leaves alone (transactions, old
+formats, damage), are served by aiokafka as ever; so is everything when a later aiokafka has no such names, or calls
+them otherwise: only slower.
 """
 
 import inspect
@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka.consumer import fetcher
 
 from streams.kafka import ConsumerRecord, TopicPartition
+from streams.record_batches import decompressed
 from streams.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,12 @@ class Reader:
         `None` where aiokafka must read it.
         """
         topic = self._topics.get(partition.topic)
-        return None if topic is None else self._read(topic, partition, data, from_offset)
+        if topic is None:
+            return None
+        found = self._read(topic, partition, data, from_offset)
+        if found is None and (plain := decompressed(data)) is not None:
+            found = self._read(topic, partition, plain, from_offset)
+        return found
 
     def __call__(self, value: bytes | None) -> bytes | None:
         """For the records that aiokafka reads."""

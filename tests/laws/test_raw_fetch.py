@@ -16,6 +16,7 @@ from streams import raw_fetch
 from streams.compiled import open_library
 from streams.compiled_fold import CompiledFold
 from streams.kafka import ConsumerRecord, TopicPartition
+from streams.record_batches import decompressed
 from streams.runs import Run
 
 PARTITION = TopicPartition("t", 3)
@@ -130,10 +131,23 @@ def test_the_logs_own_time_stands_for_all_records_of_a_batch(compiled: CompiledF
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4])
-def test_compressed_batches_are_left_to_aiokafka(compiled: CompiledFold, codec: int) -> None:
+def test_compressed_batches_are_read_as_what_is_in_them(compiled: CompiledFold, codec: int) -> None:
     data = batch_of(PLAIN, 0) + batch_of(PLAIN, 100, codec=codec)
     assert not is_taken(compiled, data)
-    assert len(by_aiokafka(data, 0)[0]) == 200
+    plain = decompressed(data)
+    assert plain == batch_of(PLAIN, 0) + batch_of(PLAIN, 100)
+    assert is_taken(compiled, plain)
+    assert decompressed(plain) is None
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+def test_what_cannot_be_decompressed_is_left_to_aiokafka(codec: int) -> None:
+    data = batch_of(PLAIN, 0, codec=codec)
+    assert decompressed(data[:-1] + bytes([data[-1] ^ 1])) is None
+    garbage = (b"garbage" * len(data))[: len(data) - 61]
+    assert decompressed(resealed(data[:61] + garbage)) is None
+    assert decompressed(data[:-1]) is None  # cut off
+    assert decompressed(data + data[:30]) == batch_of(PLAIN, 0)
 
 
 def test_transactions_and_old_formats_are_left_to_aiokafka(compiled: CompiledFold) -> None:
@@ -189,6 +203,9 @@ def test_a_consumer_with_a_reader_is_handed_runs(reader: raw_fetch.Reader) -> No
     assert isinstance(run, Run)
     assert (run.topic, [*run.offsets], position) == (1, [*range(40, 100)], 100)
     assert fetched(data, PARTITION, reader, 100) == ([], 100)
+    (run,), position = fetched(batch_of(PLAIN, 0, codec=3), PARTITION, reader, 90)
+    assert ([*run.offsets], position) == ([*range(90, 100)], 100)
+    assert [run.record(place).value for place in range(10)] == messages[90:]
 
 
 def test_others_and_other_topics_are_handed_records(reader: raw_fetch.Reader) -> None:
@@ -201,7 +218,7 @@ def test_others_and_other_topics_are_handed_records(reader: raw_fetch.Reader) ->
 
 
 def test_what_the_library_leaves_alone_comes_as_records(reader: raw_fetch.Reader) -> None:
-    records, position = fetched(batch_of(PLAIN, 0, codec=1), PARTITION, reader, 90)
+    records, position = fetched(batch_of(PLAIN, 0, transactional=True), PARTITION, reader, 90)
     assert ([record.offset for record in records], position) == ([*range(90, 100)], 100)
     damaged = bytearray(batch_of(PLAIN, 0))
     damaged[-1] ^= 1
