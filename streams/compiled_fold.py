@@ -26,7 +26,7 @@ from streams.arrivals import Arrival
 from streams.folding import Folded
 from streams.kafka import ConsumerRecord, TopicPartition
 from streams.keys import contact_key
-from streams.runs import ABSENT, SPANS, ScannedRun, Taken
+from streams.runs import ABSENT, SPANS, ScannedRun, Taken, sizes_of
 
 _FOLDED, _PYTHON, _ASKED, _LEFT_OUT = range(4)
 """What became of a contact."""
@@ -94,8 +94,7 @@ class CompiledFold:
         )
         partition = TopicPartition(records[0].topic, records[0].partition)
         offsets = array("q", [record.offset for record in records])
-        sizes = [len(record.key or b"") + len(record.value or b"") for record in records]
-        return ScannedRun(topic, partition, data, spans, offsets, timestamps_ms, instants_us, sizes)
+        return ScannedRun(topic, partition, data, spans, offsets, timestamps_ms, instants_us, sizes_of(records))
 
     def read(
         self, topic: int, partition: TopicPartition, data: bytes, from_offset: int
@@ -174,7 +173,7 @@ class ScannedBatch:
     def __init__(self, compiled: CompiledFold, records: Taken) -> None:
         self._compiled = compiled
         self._records = records
-        self._names = array("Q", records.names)
+        self._names = records.names
         self._contact_of = array("I", bytes(4 * len(records)))
         self._table, self._held = _table(records)
         found: tuple[list[bytes], list[int], list[bytes]] | None = compiled.called(

@@ -5,15 +5,16 @@ record of the conversations topic counts as old as the oldest one fetched behind
 not made later still by contact events that could have waited, for those are taken in at any time, and it is not.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
 from streams.arrivals import UNKNOWN_US
 from streams.kafka import CONTACTS, CONVERSATIONS, EVENT_TOPICS
 from streams.ledger import Positions
-from streams.runs import Run, Taken, names_of, topic_of
+from streams.runs import Run, Taken, names_of, split, topic_of
 
 LIVE_GRACE_MS = 100
 HISTORY_GRACE_MS = 2_000
@@ -33,14 +34,14 @@ class TopicBuffer:
     def __init__(self, topic: int, fetched: int) -> None:
         self.topic = topic
         self._next_number = topic
-        self._sizes: list[int] = []
+        self._sizes = array("q")
         self.fetched = fetched
         """The consumer's position after the last fetch."""
         self.runs: dict[int, Run] = {}
         """By number."""
-        self.names: list[int] = []
+        self.names = array("Q")
         """Of all records, in order; see `streams.runs`."""
-        self.order_us: list[int] = []
+        self.order_us = array("q")
         """When each counts as having happened. It rises in the conversations topic; in that of contacts it may not."""
         self.bytes = 0
 
@@ -53,7 +54,7 @@ class TopicBuffer:
         if run is None or first >= len(run):
             return
         self.runs[self._next_number] = run
-        self.names += names_of(self._next_number, run, first)
+        self.names.extend(names_of(self._next_number, run, first))
         self._next_number += len(EVENT_TOPICS)
         sizes = run.sizes[first:]
         self._sizes += sizes
@@ -61,14 +62,14 @@ class TopicBuffer:
         order_us = run.order_us[first:]
         self.order_us += self._aged(order_us) if self.topic == CONVERSATIONS else order_us
 
-    def _aged(self, added: list[int]) -> list[int]:
+    def _aged(self, added: "array[int]") -> "array[int]":
         """Let each record count as old as the oldest behind it; one that tells no time, as the one before it."""
         tells_all = UNKNOWN_US not in added
         behind = added if tells_all else [at_us if at_us != UNKNOWN_US else _NEVER_US for at_us in added]
-        aged = list(accumulate(reversed(behind), min))[::-1]
+        aged = array("q", accumulate(reversed(behind), min))[::-1]
         waiting = self.order_us
         younger = bisect_right(waiting, aged[0])
-        waiting[younger:] = [aged[0]] * (len(waiting) - younger)
+        waiting[younger:] = aged[:1] * (len(waiting) - younger)
         if not tells_all:
             before = waiting[-1] if waiting else UNKNOWN_US
             for place, at_us in enumerate(added):
@@ -77,7 +78,8 @@ class TopicBuffer:
 
     def run(self, name: int) -> tuple[Run, int]:
         """A record's run, and its place there."""
-        return self.runs[name >> 32], name & (1 << 32) - 1
+        number, place = split(name)
+        return self.runs[number], place
 
     @property
     def position(self) -> int:
@@ -91,13 +93,13 @@ class TopicBuffer:
         """Forget the first so many records; the runs they are of."""
         if not count:
             return {}
-        last = self.names[count - 1] >> 32
+        last, _ = split(self.names[count - 1])
         taken = {number: run for number, run in self.runs.items() if number <= last}
         self.bytes -= sum(self._sizes[:count])
         for column in (self.names, self.order_us, self._sizes):
             del column[:count]
         for number in taken:
-            if not self.names or number < self.names[0] >> 32:
+            if not self.names or number < split(self.names[0])[0]:
                 del self.runs[number]
         return taken
 
@@ -152,9 +154,9 @@ def take_merged(
 
 def _in_order(
     contacts: TopicBuffer, conversations: TopicBuffer, most: int, patience: Patience
-) -> tuple[list[int], int]:
+) -> tuple["array[int]", int]:
     """The names of the next records, and how many are of the contacts topic."""
-    names: list[int] = []
+    names = array("Q")
     left, right = contacts.order_us, conversations.order_us
     of_contacts = of_conversations = 0
     while of_contacts < len(left) and of_conversations < len(right) and len(names) < most:
@@ -173,7 +175,7 @@ def _in_order(
     return names + more, of_contacts + len(more)
 
 
-def _without_other(buffer: TopicBuffer, first: int, most: int, patience: Patience) -> list[int]:
+def _without_other(buffer: TopicBuffer, first: int, most: int, patience: Patience) -> "array[int]":
     """The names of a topic's next records that need not wait for the other topic, which has run dry."""
     for place in range(first, min(first + most, len(buffer))):
         run, place_in_run = buffer.run(buffer.names[place])
@@ -182,8 +184,7 @@ def _without_other(buffer: TopicBuffer, first: int, most: int, patience: Patienc
     return buffer.names[first : first + most]
 
 
-def _fitting(buffers: tuple[TopicBuffer, TopicBuffer], names: list[int], most_bytes: int) -> int:
+def _fitting(buffers: tuple[TopicBuffer, TopicBuffer], names: Iterable[int], most_bytes: int) -> int:
     """How many of the records have no more bytes than that."""
-    runs = buffers[CONTACTS].runs | buffers[CONVERSATIONS].runs
-    sizes = (runs[name >> 32].sizes[name & (1 << 32) - 1] for name in names)
-    return bisect_right(list(accumulate(sizes)), most_bytes)
+    found = (buffers[topic_of(name)].run(name) for name in names)
+    return bisect_right(list(accumulate(run.sizes[place] for run, place in found)), most_bytes)

@@ -8,7 +8,7 @@ there is no compiled fold, else of those that are unusual. A batch names a recor
 import ctypes
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from streams.arrivals import UNKNOWN_US, Arrival, arrived
 from streams.kafka import ConsumerRecord, TopicPartition
@@ -29,7 +29,7 @@ class Run(ABC):
 
     __slots__ = ("_arrivals", "offsets", "order_us", "sizes", "topic")
 
-    def __init__(self, topic: int, offsets: Sequence[int], order_us: list[int], sizes: Sequence[int]) -> None:
+    def __init__(self, topic: int, offsets: Sequence[int], order_us: "array[int]", sizes: "array[int]") -> None:
         self.topic = topic
         self.offsets = offsets
         self.order_us = order_us
@@ -75,8 +75,8 @@ class DecodedRun(Run):
         self._records = records
         arrivals = [arrived(topic, record) for record in records]
         offsets = [record.offset for record in records]
-        sizes = [len(record.key or b"") + len(record.value or b"") for record in records]
-        super().__init__(topic, offsets, [arrival.at_us for arrival in arrivals], sizes)
+        order_us = array("q", [arrival.at_us for arrival in arrivals])
+        super().__init__(topic, offsets, order_us, sizes_of(records))
         self._arrivals.update(enumerate(arrivals))
 
     def record(self, place: int) -> ConsumerRecord:
@@ -103,10 +103,10 @@ class ScannedRun(Run):
         offsets: Sequence[int],
         timestamps_ms: Sequence[int],
         instants_us: "array[int]",
-        sizes: Sequence[int],
+        sizes: "array[int]",
     ) -> None:
         """`instants_us` are `UNKNOWN_US` where Python must look at the record."""
-        super().__init__(topic, offsets, instants_us.tolist(), sizes)
+        super().__init__(topic, offsets, instants_us[:], sizes)
         self._partition = partition
         self._timestamps_ms = timestamps_ms
         self._instants_us = instants_us
@@ -114,8 +114,9 @@ class ScannedRun(Run):
         self.address: int = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
         """Where the bytes lie, as long as this run lives."""
         self.spans = spans
-        for place in [place for place, at_us in enumerate(instants_us) if at_us == UNKNOWN_US]:
-            self.order_us[place] = self.arrival(place).at_us
+        if UNKNOWN_US in instants_us:
+            for place in [place for place, at_us in enumerate(instants_us) if at_us == UNKNOWN_US]:
+                self.order_us[place] = self.arrival(place).at_us
 
     def record(self, place: int) -> ConsumerRecord:
         """The record at a place, without its headers."""
@@ -147,7 +148,7 @@ class Taken(Sequence[Arrival]):
 
     __slots__ = ("names", "runs")
 
-    def __init__(self, runs: Mapping[int, Run], names: Sequence[int]) -> None:
+    def __init__(self, runs: Mapping[int, Run], names: "array[int]") -> None:
         self.runs = runs
         self.names = names
 
@@ -155,8 +156,8 @@ class Taken(Sequence[Arrival]):
         return len(self.names)
 
     def __getitem__(self, place: int) -> Arrival:  # type: ignore[override]  # nobody slices it
-        name = self.names[place]
-        return self.runs[name >> 32].arrival(name & _PLACE)
+        number, at = split(self.names[place])
+        return self.runs[number].arrival(at)
 
     def looked_at(self) -> dict[int, Arrival]:
         """The records that Python has looked at, by their place in the batch."""
@@ -165,20 +166,21 @@ class Taken(Sequence[Arrival]):
             return {}
         found = {}
         for place, name in enumerate(self.names):
-            of_run = looked_at.get(name >> 32)
-            if of_run is not None and (arrival := of_run.get(name & _PLACE)) is not None:
-                found[place] = arrival
+            number, at = split(name)
+            if number in looked_at and at in looked_at[number]:
+                found[place] = looked_at[number][at]
         return found
 
     def last(self, topic: int) -> ConsumerRecord | None:
         """The last record of a topic."""
         for name in reversed(self.names):
             if topic_of(name) == topic:
-                return self.runs[name >> 32].record(name & _PLACE)
+                number, at = split(name)
+                return self.runs[number].record(at)
         return None
 
 
-NOTHING = Taken({}, ())
+NOTHING = Taken({}, array("Q"))
 """No records."""
 
 
@@ -187,6 +189,16 @@ def names_of(number: int, run: Run, first: int = 0) -> range:
     return range(number << 32 | first, number << 32 | len(run))
 
 
+def split(name: int) -> tuple[int, int]:
+    """The number of a record's run, and its place there."""
+    return name >> 32, name & _PLACE
+
+
 def topic_of(name: int) -> int:
     """The topic of a record, by its name."""
     return name >> 32 & 1
+
+
+def sizes_of(records: Iterable[ConsumerRecord]) -> "array[int]":
+    """Bytes of each record's key and value."""
+    return array("q", [len(record.key or b"") + len(record.value or b"") for record in records])

@@ -140,7 +140,7 @@ def is_taken(compiled: CompiledFold, value: bytes, topic: int, key: bytes = b"an
     event, event_us = decode_timed_record(EVENT_TOPICS[topic], key, value, STAMP_MS)
     contact = contact_key(event.account_id, event.contact_id)
     batch = compiled.contacts(taken_of(run))
-    assert (run.order_us, batch.accounts) == ([event_us], {contact: event.account_id})
+    assert ([*run.order_us], batch.accounts) == ([event_us], {contact: event.account_id})
     books = {event.account_id: BOOK}
     fast = Folded()
     assert batch.fold({contact: b""}, books, LATENESS_MS, fast, {}) == []

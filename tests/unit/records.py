@@ -1,5 +1,7 @@
 """Kafka records as a consumer hands them over, and batches of them."""
 
+from array import array
+
 from aiokafka.structs import ConsumerRecord
 
 from streams.runs import Run, Taken, names_of
@@ -23,4 +25,4 @@ def at(offset: int, clock: str, **options: object) -> ConsumerRecord:
 def taken_of(*runs: Run) -> Taken:
     """All records of these runs as one batch, in this order."""
     numbered = {2 * number + run.topic: run for number, run in enumerate(runs)}
-    return Taken(numbered, [name for number, run in numbered.items() for name in names_of(number, run)])
+    return Taken(numbered, array("Q", [name for number, run in numbered.items() for name in names_of(number, run)]))
