@@ -14,9 +14,9 @@ from streams.arrivals import UNKNOWN_US, Arrival, arrived
 from streams.kafka import ConsumerRecord, TopicPartition
 from streams.keys import contact_key
 
-SPANS = 6
-"""Numbers per record: where its key, its value and its event's account id lie in a run's bytes, from and to. From is
-after to where there is none."""
+SPANS = 28
+"""Numbers per record: where its key, its value and its event's account id lie in a run's bytes, from and to (from is
+after to where there is none); then the event itself, as `native/src/runs.rs` keeps it."""
 
 ABSENT = array("I", (1, 0))
 """The span of what is not there."""

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use crate::contact::CLOSED;
 use crate::counters::{put_value, sum, Changes, Deltas, Fast};
-use crate::event::parse;
 use crate::history::History;
 use crate::pack::*;
 use crate::rules::{Need, Rules};
@@ -74,7 +73,7 @@ impl<'a> Batch<'a> {
     /// `[what became of each contact, [new state of each folded one…], [[account, kind, reason, clock, from, to]…],
     /// [[account, day, [field…], [value…]]…], [events folded of each type]]`; `None` when places are out of range.
     pub fn fold(&self) -> Option<Vec<u8>> {
-        let (values, ends) = self.by_contact()?;
+        let (records, ends) = self.by_contact()?;
         let mut first = 0;
         let mut became = Vec::with_capacity(self.states.len());
         let mut states = Vec::new();
@@ -85,7 +84,7 @@ impl<'a> Batch<'a> {
         let mut changes = Changes::default();
         let mut contact_kinds = Vec::new();
         for (place, (&(state, account), &end)) in self.states.iter().zip(&ends).enumerate() {
-            let events = &values[std::mem::replace(&mut first, end)..end];
+            let records = &records[std::mem::replace(&mut first, end)..end];
             if *self.is_left_out.get(place)? != 0 {
                 became.push(LEFT_OUT);
                 continue;
@@ -94,7 +93,7 @@ impl<'a> Batch<'a> {
             changes.clear();
             contact_kinds.clear();
             let start = states.len();
-            match self.fold_contact(state, events, rules, &mut changes, &mut contact_kinds, &mut states) {
+            match self.fold_contact(state, records, rules, &mut changes, &mut contact_kinds, &mut states) {
                 Ok(()) => {
                     state_ends.push((start, states.len()));
                     deltas.add(account, &mut changes);
@@ -148,8 +147,8 @@ impl<'a> Batch<'a> {
         Some(out)
     }
 
-    /// The values of all events, contact by contact, and where each contact's end.
-    fn by_contact(&self) -> Option<(Vec<&'a [u8]>, Vec<usize>)> {
+    /// All records with an event, contact by contact, and where each contact's end.
+    fn by_contact(&self) -> Option<(Vec<u64>, Vec<usize>)> {
         let mut ends = vec![0; self.states.len()];
         for &contact in self.contact_of.iter().filter(|&&contact| contact != NO_CONTACT) {
             *ends.get_mut(contact as usize)? += 1;
@@ -158,29 +157,29 @@ impl<'a> Batch<'a> {
         for end in &mut ends {
             total += std::mem::replace(end, total);
         }
-        let mut values: Vec<&[u8]> = vec![&[]; total];
+        let mut sorted = vec![0; total];
         for (&record, &contact) in self.records.iter().zip(self.contact_of) {
             if contact != NO_CONTACT {
                 let end = &mut ends[contact as usize];
-                values[*end] = self.runs.value(record)?;
+                sorted[*end] = record;
                 *end += 1;
             }
         }
-        Some((values, ends))
+        Some((sorted, ends))
     }
 
     fn fold_contact(
         &self,
         state: &'a [u8],
-        values: &[&'a [u8]],
+        records: &[u64],
         rules: &Rules,
         changes: &mut Changes,
         kinds: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<(), Need<'a>> {
         let mut history = History::read(state).ok_or(Need::Python)?;
-        for value in values {
-            let event = parse(value).ok_or(Need::Python)?;
+        for &record in records {
+            let event = self.runs.event(record).ok_or(Need::Python)?;
             history.fold(&event, rules, self.bin_uppers, changes)?;
             kinds.push(event.kind);
         }

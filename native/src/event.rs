@@ -82,7 +82,7 @@ pub fn scan<'a>(topic: u8, key: &[u8], value: &'a [u8], timestamp_ms: i64) -> Op
     (own_topic == topic && event.contact.as_bytes() == key && in_time).then_some(event)
 }
 
-pub fn parse(value: &[u8]) -> Option<Event<'_>> {
+fn parse(value: &[u8]) -> Option<Event<'_>> {
     if value.len() > MAX_RECORD_BYTES {
         return None;
     }

@@ -28,7 +28,7 @@ use rules::Rules;
 use runs::{scan_all, spans_of, Runs, SPANS};
 
 /// See `streams/compiled.py`.
-const ABI: u32 = 2;
+const ABI: u32 = 3;
 
 #[no_mangle]
 pub extern "C" fn mediana_abi() -> u32 {
@@ -73,12 +73,12 @@ pub unsafe extern "C" fn mediana_read(
     give(read.ok().flatten(), answer, length)
 }
 
-/// Look at records of a topic (0 contacts, 1 conversations): per record, where its event's account id lies, and the
-/// event's instant, or -1 for Python to decode it.
+/// Look at records of a topic (0 contacts, 1 conversations): per record what its event is, and the event's instant, or
+/// -1 for Python to decode it.
 ///
 /// # Safety
-/// `data` points to `size` readable bytes. `timestamps_ms` and `instants_us` have `count` items, `spans` six times as
-/// many: from and to of the key, of the value, and of the account id, which is written. Nothing where from is after to.
+/// `data` points to `size` readable bytes. `timestamps_ms` and `instants_us` have `count` items, `spans` `SPANS` times
+/// as many: from and to of the key, and of the value, nothing where from is after to; the others are written.
 #[no_mangle]
 pub unsafe extern "C" fn mediana_scan(
     topic: u8,
