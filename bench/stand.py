@@ -122,7 +122,8 @@ class Stand:
         except BaseException:
             self.kafka.kill()
             raise
-        self._client = RedisClient.from_url(self.redis.url)
+        # Emptying a server of millions of contacts takes it a while.
+        self._client = RedisClient.from_url(self.redis.url, socket_timeout=PATIENCE_SECONDS)
         return self
 
     def __exit__(
