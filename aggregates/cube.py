@@ -9,11 +9,11 @@ occurred. So a query reads, per day, one slice per combination of its filters' v
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import product
-from operator import add
+from operator import add, attrgetter
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from aggregates import counters
 from aggregates.counters import Field, Value, Vector, packed
@@ -55,13 +55,15 @@ Activity = tuple[tuple[str | None, str | None, bool, int | None], ...]
 class Sets(Struct, array_like=True, gc=False):
     """The counters of one day that do not add up over values: (origin, set, how many contacts)."""
 
-    interactions: list[tuple[str | None, Touches, int]] = []
+    interactions: list[tuple[str | None, Raw, int]] = []
+    """A set is the bytes of a `Touches`: it is told from others without being decoded."""
     active: list[tuple[str | None, Activity, int]] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_slice = msgspec.msgpack.Decoder(Slice).decode
 decode_sets = msgspec.msgpack.Decoder(Sets).decode
+decode_touches = msgspec.msgpack.Decoder(Touches).decode
 encode_values = _encode
 decode_values = msgspec.msgpack.Decoder(tuple[list[str | None], ...]).decode
 
@@ -80,6 +82,12 @@ def query_keys(filters: Filters) -> list[bytes]:
     """The slices that answer these filters; they are the same for every day."""
     chosen = [values for values in filters.dimensions if values is not None]
     return [slice_key(filters.mask, values) for values in product(*chosen)]
+
+
+def added_numbers(slices: Iterable[Struct]) -> dict[str, int]:
+    """The counters of slices, of days or spans, that are plain numbers: their sums by name."""
+    columns = zip([0] * len(_NUMBERS), *map(_numbers, slices), strict=True)
+    return dict(zip(_NUMBERS, map(sum, columns), strict=True))
 
 
 def merged_counters(parts: Iterable[Iterable[tuple[Field, Value]]]) -> dict[Field, Value]:
@@ -187,6 +195,7 @@ class _Sum:
 
 
 _NUMBERS = ("uncounted", "live", "deleted", "merged", "closed", "transferred", "waiting", "snoozed")
+_numbers = attrgetter(*_NUMBERS)
 _UNCOUNTED, _LIVE, _, _, _CLOSED, _TRANSFERRED, _WAITING, _SNOOZED = range(len(_NUMBERS))
 _WITH_ADVISOR = frozenset((counters.FIRST_RESPONSE, counters.RESPONSE, counters.UNCOUNTED, counters.CLOSED))
 _OF_PEOPLE = frozenset((counters.INTERACTION, counters.ACTIVE))

@@ -3,7 +3,8 @@
 A day's vector is sparse, and adding one costs time for each of its slots. A month's uses many of the slots between its
 shortest and its longest duration, so a `Histogram` keeps those as *lanes* of bytes, which are added as one large
 integer: two months are one addition, whatever they hold. No lane overflows, for a histogram says how large its largest
-lane is.
+lane is. What took no time at all is counted beside the lanes: so many answers do, outside the schedule, that one byte
+would be too little for them alone.
 """
 
 from bisect import bisect_right
@@ -18,14 +19,18 @@ from msgspec import Struct
 from aggregates import counters, sketch
 from aggregates.counters import FIRST_BUSINESS_BIN, FIRST_ELAPSED_BIN, Vector, packed
 
-_LANE_BYTES = 2
-"""Of a lane while lanes are added. A histogram whose largest fits into one byte is kept in one byte each."""
-_LANE_LIMIT = 1 << 8 * _LANE_BYTES
-_NARROW_LIMIT = 1 << 8
+_FIRST_LANE = FIRST_BUSINESS_BIN + 1
+"""The slots before it, flags and each clock's bin of zero, are in no lane."""
+
+_NO_HEAD = (0,) * _FIRST_LANE
+
+_NARROW, _WIDE = 1, 2
+"""Bytes of a lane. Lanes whose sum fits into one byte are added so, and are numbers as they stand."""
+_LIMIT = {_NARROW: 1 << 8 * _NARROW, _WIDE: 1 << 8 * _WIDE}
 
 _DENSE = 8
-"""Lanes are kept where at least every eighth is in use: they then take at most four times the bytes of a sparse vector,
-and are added ten times as fast."""
+"""Lanes are kept where at least every eighth is in use: they then take at most four times the bytes of a sparse
+vector, and are added ten times as fast."""
 
 _CLOCKS = (
     ("elapsed", FIRST_ELAPSED_BIN, counters.WITHIN_ELAPSED),
@@ -38,9 +43,12 @@ _UP_TO_SECONDS = [*(edge / 1000 for edge in sketch.DISTRIBUTION_EDGES_MS), None]
 
 
 class Histogram(Struct, array_like=True, frozen=True, gc=False):
-    """A vector of durations: lanes from slot `first` on, and beside them, as `counters.packed`, what is in none."""
+    """A vector of durations: its first slots, lanes from slot `first` on, and what is in neither."""
 
+    head: list[int] = []
+    """As many as come before any lane; of an empty vector none."""
     rest: list[int] = []
+    """As `counters.packed`."""
     first: int = 0
     largest: int = 0
     """The largest lane."""
@@ -49,36 +57,32 @@ class Histogram(Struct, array_like=True, frozen=True, gc=False):
 
 def histogram(vector: Vector) -> Histogram:
     """The histogram of a vector: its bins as lanes where that is worth it. Equal vectors give equal bytes."""
-    bins = [slot for slot in vector if slot >= FIRST_ELAPSED_BIN]
+    if not vector:
+        return Histogram()
+    head = [vector.get(slot, 0) for slot in range(_FIRST_LANE)]
+    bins = [slot for slot in vector if slot >= _FIRST_LANE]
     if not bins:
-        return Histogram(packed(vector))
+        return Histogram(head)
     first, last, largest = min(bins), max(bins), max(vector[slot] for slot in bins)
-    if _DENSE * len(bins) < last - first + 1 or largest >= _LANE_LIMIT:
-        return Histogram(packed(vector))
-    counts = [vector.get(slot, 0) for slot in range(first, last + 1)]
-    lanes = bytes(counts) if largest < _NARROW_LIMIT else pack(f"<{len(counts)}H", *counts)
-    return Histogram(packed({slot: n for slot, n in vector.items() if slot < FIRST_ELAPSED_BIN}), first, largest, lanes)
+    if _DENSE * len(bins) < last - first + 1 or largest >= _LIMIT[_WIDE]:
+        return Histogram(head, packed({slot: vector[slot] for slot in bins}))
+    counts = [0] * (last - first + 1)
+    for slot in bins:
+        counts[slot - first] = vector[slot]
+    lanes = bytes(counts) if largest < _LIMIT[_NARROW] else pack(f"<{len(counts)}H", *counts)
+    return Histogram(head, [], first, largest, lanes)
 
 
 class Durations:
     """A sum of vectors, sparse ones and histograms."""
 
-    __slots__ = ("_histograms", "_vectors")
+    __slots__ = ("_heads", "_histograms", "_vectors")
 
-    def __init__(self) -> None:
-        self._vectors: list[list[int]] = []
-        self._histograms: list[Histogram] = []
-
-    def add_packed(self, vector: list[int]) -> None:
-        """Add a vector in the form of `counters.packed`."""
-        if vector:
-            self._vectors.append(vector)
-
-    def add(self, part: Histogram) -> None:
-        """Add a histogram."""
-        self.add_packed(part.rest)
-        if part.lanes:
-            self._histograms.append(part)
+    def __init__(self, histograms: Sequence[Histogram], vectors: Sequence[list[int]]) -> None:
+        """Sum histograms, and vectors in the form of `counters.packed`."""
+        self._heads = [part.head for part in histograms if part.head]
+        self._histograms = [part for part in histograms if part.lanes]
+        self._vectors = [*(part.rest for part in histograms if part.rest), *filter(None, vectors)]
 
     def box(self, *, whole: bool = True) -> dict[str, Any]:
         """The report's box of the sum; with `whole`, its distribution too. Durations in seconds; `None` where empty."""
@@ -100,7 +104,7 @@ class Durations:
 
     def _sparse(self) -> Iterator[Any]:
         """The sum of vectors: the slots before the bins, then the bins of each clock."""
-        total: Vector = {}
+        total: Vector = {slot: n for slot, n in enumerate(map(sum, zip(_NO_HEAD, *self._heads, strict=True))) if n}
         get = total.get
         for vector in self._vectors:
             for slot, n in zip(accumulate(vector[::2]), vector[1::2], strict=True):  # as `counters.unpacked` reads it
@@ -113,11 +117,12 @@ class Durations:
 
     def _dense(self) -> Iterator[Any]:
         """The same where there are many: every bin up to the last."""
-        lanes, *more = _added_lanes(self._histograms)
-        length = max(FIRST_ELAPSED_BIN, *(sum(vector[::2]) + 1 for vector in self._vectors), *map(len, more))
+        lanes, *more = sorted(_added_lanes(self._histograms), key=len, reverse=True)
+        length = max(len(lanes), _FIRST_LANE, max((sum(vector[::2]) + 1 for vector in self._vectors), default=0))
         slots = [*lanes, *[0] * (length - len(lanes))]
         for lanes in more:
             slots[: len(lanes)] = map(add, slots, lanes)
+        slots[:_FIRST_LANE] = map(sum, zip(_NO_HEAD, *self._heads, strict=True))
         for vector in self._vectors:
             for slot, n in zip(accumulate(vector[::2]), vector[1::2], strict=True):
                 slots[slot] += n
@@ -134,30 +139,25 @@ class _Bins(NamedTuple):
     until: Sequence[int]
 
 
-def _added_lanes(parts: Iterable[Histogram]) -> Iterator[tuple[int, ...]]:
+def _added_lanes(parts: Iterable[Histogram]) -> Iterator[Sequence[int]]:
     """The lanes of all parts, from slot 0 on, added: at once as far as no sum can overflow its lane."""
-    total = largest = 0
+    sums: dict[int, tuple[int, int]] = {}
     for part in parts:
-        if largest + part.largest >= _LANE_LIMIT:
-            yield _lanes(total)
+        width = _NARROW if part.largest < _LIMIT[_NARROW] else _WIDE
+        total, largest = sums.get(width, (0, 0))
+        if largest + part.largest >= _LIMIT[width]:
+            yield _lanes(total, width)
             total = largest = 0
-        total += int.from_bytes(_wide(part), "little") << 8 * _LANE_BYTES * part.first
-        largest += part.largest
-    if total:
-        yield _lanes(total)
+        total += int.from_bytes(part.lanes, "little") << 8 * width * part.first
+        sums[width] = (total, largest + part.largest)
+    for width, (total, _) in sums.items():
+        yield _lanes(total, width)
 
 
-def _wide(part: Histogram) -> bytes | bytearray:
-    if part.largest >= _NARROW_LIMIT:
-        return part.lanes
-    wide = bytearray(_LANE_BYTES * len(part.lanes))
-    wide[::_LANE_BYTES] = part.lanes
-    return wide
-
-
-def _lanes(total: int) -> tuple[int, ...]:
-    length = -(-total.bit_length() // (8 * _LANE_BYTES))
-    return unpack(f"<{length}H", total.to_bytes(length * _LANE_BYTES, "little"))
+def _lanes(total: int, width: int) -> Sequence[int]:
+    length = -(-total.bit_length() // (8 * width))
+    lanes = total.to_bytes(length * width, "little")
+    return lanes if width == _NARROW else unpack(f"<{length}H", lanes)
 
 
 def _quantile_seconds(bins: _Bins, fraction: float) -> float | None:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from aggregates.cube import ADVISOR, Activity, Sets, Touches, matches, sets_key
+from aggregates.cube import ADVISOR, Activity, Sets, decode_touches, matches, sets_key
 from aggregates.filters import Filters
-from aggregates.months import MonthPeople, people_keys
+from aggregates.months import SpanPeople, people_keys
 
 
 class People:
@@ -31,65 +31,67 @@ class People:
 
 
 class PeopleCounter:
-    """Counts people of days and months under filters; for a table, for each value of its dimension.
-
-    `people` has them by value, those of no table under `None`.
-    """
+    """Counts people of days and spans under filters; for a table, for each value of its dimension."""
 
     def __init__(self, filters: Filters, table: str | None, start: int) -> None:
         # A row's filter has one value: its mask has the table's dimension, whatever is filtered.
         narrowed = filters if table is None else msgspec.structs.replace(filters, **{table: (None,)})
         self.day_key = sets_key(narrowed.mask)
-        self.month_keys = people_keys(filters, narrowed.mask)
-        self.people: Mapping[str | None, People] = defaultdict(People)
+        self.span_keys = people_keys(filters, narrowed.mask)
+        self._people: dict[str | None, People] = defaultdict(People)
         self._filters = filters
         self._table = table
         self._start = start
         self._with_active = not narrowed.mask & ADVISOR
-        self._reached: dict[Touches, dict[str | None, int]] = {}
+        self._contacts: dict[bytes, int] = {}
+        """By how they were reached."""
+        self._dated: list[tuple[bytes, int, Sequence[int]]] = []
+        """The same by day, of no table: how, a day, and then days after it and counts in turn."""
 
     def add_day(self, day: int, sets: Sets) -> None:
         """Add a day's sets, those under `day_key`."""
-        origins, known = self._filters.origin, self._reached
-        for origin, touches, n in sets.interactions:
+        origins, contacts = self._filters.origin, self._contacts
+        for origin, raw, n in sets.interactions:
             if origins is None or origin in origins:
-                reached = known.get(touches)
-                if reached is None:
-                    reached = known[touches] = self._reached_by(touches)
-                if reached:
-                    self._add_interactions(reached, n, day, (0, n))
+                touches = bytes(raw)
+                contacts[touches] = contacts.get(touches, 0) + n
+                if self._table is None:
+                    self._dated.append((touches, day, (0, n)))
         if self._with_active:
             self._add_active((activity, n) for origin, activity, n in sets.active if matches(origins, origin))
 
-    def add_month(self, first: int, people: MonthPeople) -> None:
-        """Add a month's people under one of `month_keys`; the range contains the month."""
-        known = self._reached
-        for touches, total, days in people.interactions:
-            reached = known.get(touches)
-            if reached is None:
-                reached = known[touches] = self._reached_by(touches)
-            if reached:
-                self._add_interactions(reached, total, first, days)
+    def add_span(self, first: int, people: SpanPeople) -> None:
+        """Add a span's people under one of `span_keys`; the range contains the span."""
+        contacts = self._contacts
+        for touches, n in zip(people.touches, people.contacts, strict=True):
+            contacts[touches] = contacts.get(touches, 0) + n
+        if self._table is None:
+            self._dated += [(touches, first, days) for touches, days in zip(people.touches, people.days, strict=True)]
         if self._with_active:
             self._add_active(people.active)
 
-    def _add_interactions(self, reached: Mapping[str | None, int], total: int, first: int, days: Sequence[int]) -> None:
-        """Add contacts that were reached so, on days after `first`: which, and how many, in turn."""
-        for value, advisors in reached.items():
-            people = self.people[value]
-            people.contacts += total
-            people.advisor_contacts += total * advisors
-            if self._table is None:
-                for days_after, n in zip(days[::2], days[1::2], strict=True):
-                    day = first + days_after
-                    contacts, advisor_contacts = people.days.get(day, (0, 0))
-                    people.days[day] = (contacts + n, advisor_contacts + n * advisors)
+    def people(self) -> Mapping[str | None, People]:
+        """The people that were added, by value; those of no table under `None`. To be asked once, at the end."""
+        advisors: dict[bytes, int] = {}
+        for touches, n in self._contacts.items():
+            for value, times in self._reached_by(touches).items():
+                people = self._people[value]
+                people.contacts += n
+                people.advisor_contacts += n * times
+                advisors[touches] = times
+        for touches, first, numbers in self._dated:
+            if touches in advisors:
+                days, times = self._people[None].days, advisors[touches]
+                for days_after, n in zip(numbers[::2], numbers[1::2], strict=True):
+                    contacts, advisor_contacts = days.get(first + days_after, (0, 0))
+                    days[first + days_after] = (contacts + n, advisor_contacts + n * times)
+        return self._people
 
-    def _reached_by(self, touches: Touches) -> dict[str | None, int]:
+    def _reached_by(self, touches: bytes) -> dict[str | None, int]:
         """By how many advisors a contact was reached, for each value of the table's dimension."""
         _, groups, channels, advisors = self._filters.dimensions
         reached: dict[str | None, int] = {}
-        for advisor, pairs in touches:
+        for advisor, pairs in decode_touches(touches):
             if matches(advisors, advisor):
                 found = [pair for pair in pairs if matches(channels, pair[0]) and matches(groups, pair[1])]
                 # Each value once for an advisor, however often it reached the contact there.
@@ -117,4 +119,4 @@ class PeopleCounter:
                     if last is not None and last >= start:
                         before.add(value)
             for value in today - before:
-                self.people[value].active += n
+                self._people[value].active += n

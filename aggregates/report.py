@@ -1,8 +1,8 @@
-"""The report: the `metrics` object of any range of days under any filters, from cubes of days and months."""
+"""The report: the `metrics` object of any range of days under any filters, from cubes of days and roll-ups."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from operator import add
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from aggregates.cube import (
     Cube,
     Sets,
     Slice,
+    added_numbers,
     decode_sets,
     decode_slice,
     decode_values,
@@ -25,13 +26,15 @@ from aggregates.durations import Durations
 from aggregates.filters import Filters
 from aggregates.localtime import LocalCalendar
 from aggregates.months import (
-    MonthPeople,
-    MonthSlice,
-    days_key,
-    decode_day_counts,
-    decode_month_people,
-    decode_month_slice,
-    month_days,
+    Span,
+    SpanDetail,
+    SpanPeople,
+    SpanSlice,
+    decode_span_detail,
+    decode_span_people,
+    decode_span_people_of_table,
+    decode_span_slice,
+    detail_key,
 )
 from aggregates.people import People, PeopleCounter
 from aggregates.periods import Period
@@ -84,15 +87,15 @@ def metrics(
     filters: Filters,
     calendar: LocalCalendar,
     tables: Mapping[str, list[Filters]] | None = None,
-    months: Mapping[int, Cube] | None = None,
+    spans: Mapping[Span, Cube] | None = None,
 ) -> Metrics:
     """The metrics object.
 
-    `cubes` holds the cube, or just its needed fields, of each day of the period that has one. Days of months whose
-    roll-up (`aggregates.months`), or just its needed fields, is in `months`, by first day, are not looked at; each of
-    them must be `usable` for the period. It makes no difference to any number whether a month comes by days or whole.
+    `cubes` holds the cube, or just its needed fields, of each day of the period that has one. Days of spans whose
+    roll-up (`aggregates.months`), or just its needed fields, is in `spans` are not looked at; the spans must be
+    `usable` for the period. It makes no difference to any number whether a span comes by days or whole.
     """
-    parts = _Parts(period, cubes, months or {})
+    parts = _Parts(period, cubes, spans or {})
     document = _Total(parts, filters, _people(parts, filters, None)[None]).document(calendar)
     for name, rows in (tables or {}).items():
         people = _people(parts, filters, name)
@@ -103,33 +106,32 @@ def metrics(
 class _Parts:
     """What a period is added up from."""
 
-    def __init__(self, period: Period, cubes: Mapping[int, Cube], months: Mapping[int, Cube]) -> None:
-        rolled_up = {day for first in months for day in month_days(first)}
+    def __init__(self, period: Period, cubes: Mapping[int, Cube], spans: Mapping[Span, Cube]) -> None:
+        rolled_up = {day for span in spans for day in span.days}
         self.period = period
-        self.months = sorted(months.items())
+        self.spans = [(span.first, rolled) for span, rolled in sorted(spans.items())]
         self.days = [(day, cubes[day]) for day in period.days if day in cubes and day not in rolled_up]
         self.dates = [(day, date.fromordinal(day).isoformat()) for day in period.days]
         self._people: dict[tuple[bytes, ...], _DecodedPeople] = {}
 
-    def people(self, day_key: bytes, month_keys: Sequence[bytes]) -> "_DecodedPeople":
-        """The sets of days and the people of months under these keys. A table and the whole often share them."""
-        found = self._people.get((day_key, *month_keys))
+    def people(self, day_key: bytes, span_keys: Sequence[bytes], *, dated: bool) -> "_DecodedPeople":
+        """The sets of days and the people of spans under these keys, with the days of each if `dated`.
+
+        A table and the whole often share them; the whole, which needs days, must ask first.
+        """
+        decode: Callable[[bytes], SpanPeople] = decode_span_people if dated else decode_span_people_of_table
+        found = self._people.get((day_key, *span_keys))
         if found is None:
-            found = self._people[day_key, *month_keys] = _DecodedPeople(
+            found = self._people[day_key, *span_keys] = _DecodedPeople(
                 [(day, decode_sets(cube[day_key])) for day, cube in self.days if day_key in cube],
-                [
-                    (first, decode_month_people(month[key]))
-                    for first, month in self.months
-                    for key in month_keys
-                    if key in month
-                ],
+                [(first, decode(rolled[key])) for first, rolled in self.spans for key in span_keys if key in rolled],
             )
         return found
 
 
 class _DecodedPeople(NamedTuple):
     days: list[tuple[int, Sets]]
-    months: list[tuple[int, MonthPeople]]
+    spans: list[tuple[int, SpanPeople]]
 
 
 def _table_row(parts: _Parts, name: str, filters: Filters, people: Mapping[str | None, People]) -> Metrics:
@@ -144,12 +146,12 @@ def _table_row(parts: _Parts, name: str, filters: Filters, people: Mapping[str |
 def _people(parts: _Parts, filters: Filters, table: str | None) -> Mapping[str | None, People]:
     """The people under the filters, per value of the table's dimension."""
     counter = PeopleCounter(filters, table, parts.period.days.start)
-    decoded = parts.people(counter.day_key, counter.month_keys)
-    for first, people in decoded.months:
-        counter.add_month(first, people)
+    decoded = parts.people(counter.day_key, counter.span_keys, dated=table is None)
+    for first, people in decoded.spans:
+        counter.add_span(first, people)
     for day, sets in decoded.days:
         counter.add_day(day, sets)
-    return counter.people
+    return counter.people()
 
 
 class _Total:
@@ -158,77 +160,56 @@ class _Total:
     def __init__(self, parts: _Parts, filters: Filters, people: People, *, whole: bool = True) -> None:
         self._dates = parts.dates
         self._by_advisor = bool(filters.mask & ADVISOR)
-        self._whole = whole
         self._people = people
-        self._first_response = Durations()
-        self._response = Durations()
-        self._uncounted = 0
-        self._live = self._deleted = self._merged = 0
-        self._by_channel: dict[str, int] = {}
-        self._by_opener: dict[str, int] = {}
+        keys = query_keys(filters)
+        spans = [decode_span_slice(rolled[key]) for _, rolled in parts.spans for key in keys if key in rolled]
+        days = [(day, decode_slice(cube[key])) for day, cube in parts.days for key in keys if key in cube]
+        slices: list[SpanSlice | Slice] = [*spans, *(part for _, part in days)]
+        self._first_response = Durations(
+            [part.first_response for part in spans], [part.first_response for _, part in days]
+        )
+        self._response = Durations([part.response for part in spans], [part.response for _, part in days])
+        self._numbers = added_numbers(slices)
+        self._oldest_ms = min((part.oldest_ms for part in slices if part.oldest_ms is not None), default=None)
+        by_channel: defaultdict[str, int] = defaultdict(int)
+        by_opener: defaultdict[str, int] = defaultdict(int)
+        for rolled_up in spans:
+            for channel, opener, n in rolled_up.conversations:
+                by_channel[channel] += n
+                by_opener[opener] += n
+        for _, part in days:
+            for channel, opener, _, n in part.conversations:
+                by_channel[channel] += n
+                by_opener[opener] += n
+        self._by_channel, self._by_opener = by_channel, by_opener
         self._cells = [[0] * 24 for _ in WEEKDAYS]
-        self._closed = self._transferred = 0
         self._origins: dict[str | None, list[int]] = {}
-        self._waiting = 0
-        self._snoozed = 0
-        self._oldest_ms: int | None = None
         # Of each day that has any: new contacts, new conversations, closures.
         self._days: dict[int, tuple[int, int, int]] = {}
-        keys = query_keys(filters)
-        for _, month in parts.months:
-            for key in keys:
-                if key in month:
-                    self._add_month(decode_month_slice(month[key]))
-        for day, cube in parts.days:
-            for key in keys:
-                if key in cube:
-                    self._add_day(day, decode_slice(cube[key]))
         if whole:
-            for first, month in parts.months:
-                for key in map(days_key, keys):
-                    for days_after, *counts in decode_day_counts(month[key]) if key in month else ():
-                        self._add_counts(first + days_after, *counts)
+            for first, rolled in parts.spans:
+                for key in map(detail_key, keys):
+                    if key in rolled:
+                        self._add_detail(first, decode_span_detail(rolled[key]))
+            for day, part in days:
+                self._add_day(day, part)
 
-    def _add_month(self, part: MonthSlice) -> None:
-        self._first_response.add(part.first_response)
-        self._response.add(part.response)
-        self._add_numbers(part)
-        for channel, opener, n in part.conversations:
-            self._by_channel[channel] = self._by_channel.get(channel, 0) + n
-            self._by_opener[opener] = self._by_opener.get(opener, 0) + n
-        if self._whole:
-            for weekday, hour, n in part.hours:
-                self._cells[weekday][hour] += n
-            for origin, *counts in part.origins:
-                self._add_origin(origin, *counts)
+    def _add_detail(self, first: int, detail: SpanDetail) -> None:
+        for weekday, hour, n in detail.hours:
+            self._cells[weekday][hour] += n
+        for origin, *counts in detail.origins:
+            self._add_origin(origin, *counts)
+        for days_after, *counts in detail.days:
+            self._add_counts(first + days_after, *counts)
 
     def _add_day(self, day: int, part: Slice) -> None:
-        self._first_response.add_packed(part.first_response)
-        self._response.add_packed(part.response)
-        self._add_numbers(part)
-        conversations = 0
         hours = self._cells[(day - 1) % 7]
-        for channel, opener, hour, n in part.conversations:
-            self._by_channel[channel] = self._by_channel.get(channel, 0) + n
-            self._by_opener[opener] = self._by_opener.get(opener, 0) + n
+        for _, _, hour, n in part.conversations:
             hours[hour] += n
-            conversations += n
-        if self._whole:
-            for origin, engaged, closed, resolved, n in part.origins:
-                self._add_origin(origin, n, n * engaged, n * closed, n * resolved)
-            self._add_counts(day, part.live + part.deleted + part.merged, conversations, part.closed + part.transferred)
-
-    def _add_numbers(self, part: Slice | MonthSlice) -> None:
-        self._uncounted += part.uncounted
-        self._live += part.live
-        self._deleted += part.deleted
-        self._merged += part.merged
-        self._closed += part.closed
-        self._transferred += part.transferred
-        self._waiting += part.waiting
-        self._snoozed += part.snoozed
-        if part.oldest_ms is not None:
-            self._oldest_ms = part.oldest_ms if self._oldest_ms is None else min(self._oldest_ms, part.oldest_ms)
+        for origin, engaged, closed, resolved, n in part.origins:
+            self._add_origin(origin, n, n * engaged, n * closed, n * resolved)
+        conversations = sum(n for *_, n in part.conversations)
+        self._add_counts(day, part.live + part.deleted + part.merged, conversations, part.closed + part.transferred)
 
     def _add_origin(self, origin: str | None, contacts: int, engaged: int, closed: int, resolved: int) -> None:
         row = self._origins.setdefault(origin, [0, 0, 0, 0])
@@ -254,7 +235,7 @@ class _Total:
             "heatmap": None if by_advisor else self._heatmap(),
             "heatmap_occurrences": self._occurrences(calendar),
             "waiting": self.waiting_box(),
-            "uncounted_advisor_messages": self._uncounted,
+            "uncounted_advisor_messages": self._numbers["uncounted"],
         }
 
     def row(self) -> Metrics:
@@ -286,8 +267,8 @@ class _Total:
         return box
 
     def _contacts_box(self, *, whole: bool = True) -> Metrics:
-        total = self._live + self._deleted + self._merged
-        box: Metrics = {"total": total, "deleted": self._deleted, "merged": self._merged}
+        live, deleted, merged = (self._numbers[name] for name in ("live", "deleted", "merged"))
+        box: Metrics = {"total": live + deleted + merged, "deleted": deleted, "merged": merged}
         if whole:
             box["by_day"] = self._counts_by_day(0)
         return box
@@ -304,8 +285,8 @@ class _Total:
         return box
 
     def _closed_box(self, *, whole: bool = True) -> Metrics:
-        total = self._closed + self._transferred
-        box: Metrics = {"total": total, "closed": self._closed, "transferred": self._transferred}
+        closed, transferred = self._numbers["closed"], self._numbers["transferred"]
+        box: Metrics = {"total": closed + transferred, "closed": closed, "transferred": transferred}
         if whole:
             box["by_day"] = self._counts_by_day(2)
         return box
@@ -319,17 +300,18 @@ class _Total:
         return dict(zip(WEEKDAYS, self._cells, strict=True))
 
     def _occurrences(self, calendar: LocalCalendar) -> dict[str, list[int]]:
-        cells: dict[str, list[int]] = {weekday: [0] * 24 for weekday in WEEKDAYS}
-        for day, _ in self._dates:
-            weekday = _weekday(day)
-            cells[weekday] = [*map(add, cells[weekday], calendar.hours_of_day(day))]
+        cells: dict[str, list[int]] = {}
+        for place, weekday in enumerate(WEEKDAYS):
+            hours = (calendar.hours_of_day(day) for day, _ in self._dates if (day - 1) % 7 == place)
+            cells[weekday] = [*map(sum, zip([0] * 24, *hours, strict=True))]
         return cells
 
     def waiting_box(self) -> Metrics | None:
         """Who is still waiting; a contact that waits has no advisor to filter by."""
         if self._by_advisor:
             return None
-        return {"contacts": self._waiting, "snoozed": self._snoozed, "oldest": instant_text(self._oldest_ms)}
+        waiting, snoozed = self._numbers["waiting"], self._numbers["snoozed"]
+        return {"contacts": waiting, "snoozed": snoozed, "oldest": instant_text(self._oldest_ms)}
 
 
 def instant_text(instant_ms: int | None) -> str | None:
@@ -337,7 +319,3 @@ def instant_text(instant_ms: int | None) -> str | None:
     if instant_ms is None:
         return None
     return datetime.fromtimestamp(instant_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _weekday(day: int) -> str:
-    return WEEKDAYS[(day - 1) % 7]

@@ -115,7 +115,7 @@ class RedisLook:
         return self._small(keys), fields, min(oldest, default=None)
 
     def cubes(self) -> tuple[Kind, int | None]:
-        """The published days and months, and the oldest day that a manifest names."""
+        """The published days and roll-ups, and the oldest day that a manifest names."""
         names: list[bytes | str] = []
         oldest: list[int] = []
         for keys, data in zip(self._public, self._ask(("GET", keys.manifest) for keys in self._public), strict=True):
@@ -124,7 +124,7 @@ class RedisLook:
             manifest = decode_manifest(data)
             oldest += manifest.days
             names += [keys.cube(day, there.revision) for day, there in manifest.days.items()]
-            names += [keys.month(first, revision) for first, revision in manifest.months.items()]
+            names += [keys.span(span, revision) for span, revision in manifest.spans.items()]
             names += [keys.garbage_cube(Garbage.of_member(member)) for member in self._client.hkeys(keys.garbage)]
         return self._small(names), min(oldest, default=None)
 

@@ -1,7 +1,7 @@
 """What is published of an account, in Redis: names, manifest, and the one script that publishes.
 
 All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Cubes of days and roll-ups
-of months are written beforehand, under names no manifest knows yet; then the script writes the document, the manifest
+of spans are written beforehand, under names no manifest knows yet; then the script writes the document, the manifest
 and the history together, or nothing. A reader takes the manifest first and then the cubes it names, and so sees one
 revision whole; cubes that no manifest names any more are left for a while, for readers that are under way.
 """
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from aggregates.document import Waiting
+from aggregates.months import Span
 from streams.config import MAIN_NAMESPACE
 
 GARBAGE_REVISIONS = 2
@@ -50,14 +51,14 @@ class PublicKeys:
         """The cube of a day (its ordinal), as of the revision that wrote it."""
         return f"{self._base}:cube:{day}:{revision}"
 
-    def month(self, first: int, revision: int) -> str:
-        """The roll-up of the month that begins on a day (ordinal), as of the revision that wrote it."""
-        return f"{self._base}:month:{first}:{revision}"
+    def span(self, span: Span, revision: int) -> str:
+        """The roll-up of a span of days, as of the revision that wrote it."""
+        return self.garbage_cube(Garbage.of_span(span, revision))
 
     def garbage_cube(self, garbage: "Garbage") -> str:
         """The cube or roll-up that a piece of garbage is."""
-        named = self.month if garbage.is_month else self.cube
-        return named(garbage.day, garbage.revision)
+        kind = "" if ":" in garbage.name else "cube:"
+        return f"{self._base}:{kind}{garbage.member}"
 
 
 class DayCube(Struct, array_like=True, frozen=True):
@@ -86,7 +87,9 @@ class Manifest(Struct, frozen=True):
     complete_from_ms: int | None = None
     """From when on nothing is missing, where something is missing for good."""
     months: dict[int, int] = {}
-    """First day of a month → the revision that wrote its roll-up. A month without one is read by its days."""
+    """First day of a month → the revision that wrote its roll-up, by an earlier build. They are not read any more."""
+    spans: dict[Span, int] = {}
+    """The spans that are rolled up → the revision that wrote it. What has no roll-up is read by its days."""
 
 
 class Head(Struct, array_like=True, frozen=True):
@@ -149,25 +152,35 @@ async def load_manifest(redis: Any, keys: PublicKeys) -> Manifest | None:
 class Garbage(Struct, frozen=True):
     """A cube or roll-up that no manifest names, as it stands in the garbage hash: its `member`, and since when."""
 
-    day: int
-    """Of a roll-up, the month's first."""
+    name: str
+    """Of a cube its day, of a roll-up `span:FIRST-LAST` (by earlier builds `month:FIRST`); days are ordinals."""
     revision: int
-    is_month: bool = False
+
+    @classmethod
+    def of_day(cls, day: int, revision: int) -> "Garbage":
+        """A day's cube."""
+        return cls(str(day), revision)
+
+    @classmethod
+    def of_span(cls, span: Span, revision: int) -> "Garbage":
+        """A span's roll-up."""
+        return cls(f"span:{span.first}-{span.last}", revision)
+
+    @classmethod
+    def of_month(cls, first: int, revision: int) -> "Garbage":
+        """A month's roll-up by an earlier build."""
+        return cls(f"month:{first}", revision)
 
     @property
     def member(self) -> str:
-        """The field of the garbage hash: `DAY:REVISION` or `month:DAY:REVISION`. Its value is a `garbage_note`."""
-        return f"{_MONTH if self.is_month else ''}{self.day}:{self.revision}"
+        """The field of the garbage hash: `NAME:REVISION`. Its value is a `garbage_note`."""
+        return f"{self.name}:{self.revision}"
 
     @classmethod
     def of_member(cls, member: bytes) -> "Garbage":
         """The garbage of a field of the garbage hash."""
-        text = member.decode()
-        day, revision = text.removeprefix(_MONTH).split(":")
-        return cls(int(day), int(revision), text.startswith(_MONTH))
-
-
-_MONTH = "month:"
+        name, _, revision = member.decode().rpartition(":")
+        return cls(name, int(revision))
 
 
 def garbage_note(revision: int, now_ms: int) -> str:

@@ -1,5 +1,6 @@
-"""Publishing one account: the cubes of the days that changed, the roll-ups of their months, document and manifest."""
+"""Publishing one account: the cubes of the days that changed, the roll-ups they are in, document and manifest."""
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -20,7 +21,7 @@ from aggregates.document import (
     table_keys,
     waiting_of,
 )
-from aggregates.months import first_of_month, roll_up, rolled_up
+from aggregates.months import Span, roll_up, rolled_up, spans_of
 from aggregates.report import instant_text
 from aggregates.rules import Rules
 from schemas.accounts import AccountSettings
@@ -99,9 +100,9 @@ class Publisher:
         oldest = today - self._retention_days
         days = {day: there for day, there in days.items() if day >= oldest}
         await self._write_cubes(
-            keys, now_ms, {Garbage(day, revision): built for day, built in fresh.items() if day in days}
+            keys, now_ms, {Garbage.of_day(day, revision): built for day, built in fresh.items() if day in days}
         )
-        months = await self._write_months(keys, before, revision, now_ms, days, fresh, rolled_up(days, today, oldest))
+        spans = await self._write_spans(keys, before, revision, now_ms, days, fresh, rolled_up(days, today, oldest))
 
         wanted = {day for day in period_days(date.fromordinal(today)) if day in days}
         stored = await self._stored_cubes(keys, {day: days[day].revision for day in wanted if day not in fresh})
@@ -132,7 +133,7 @@ class Publisher:
             commits={state.shard: (state.seq, state.token) for state in states},
             days=days,
             complete_from_ms=lacks.complete_from_ms,
-            months=months,
+            spans=spans,
         )
         await self._publish(keys, before, manifest, document, now_ms)
         await self._sweep(keys, revision, now_ms)
@@ -167,7 +168,7 @@ class Publisher:
             days = grown
         return cuts, {day: [cut.days.get(day, []) for cut in cuts] for day in sorted(days)}
 
-    async def _write_months(
+    async def _write_spans(
         self,
         keys: PublicKeys,
         before: Manifest | None,
@@ -175,20 +176,24 @@ class Publisher:
         now_ms: int,
         days: Mapping[int, DayCube],
         fresh: Mapping[int, Cube],
-        wanted: Mapping[int, Sequence[int]],
-    ) -> dict[int, int]:
-        """Write the roll-ups that are wanted and missing, or of a month with a changed day: the revision of each."""
-        changed = set(map(first_of_month, fresh))
-        kept = {} if before is None else before.months
-        months = {first: kept[first] for first in wanted if first in kept and first not in changed}
-        for first, month_days in wanted.items():
-            if first in months:
-                continue
-            cubes = {day: fresh[day] if day in fresh else await self._whole_cube(keys, day, days) for day in month_days}
-            if all(cubes.values()):
-                await self._write_cubes(keys, now_ms, {Garbage(first, revision, is_month=True): roll_up(first, cubes)})
-                months[first] = revision
-        return months
+        wanted: Mapping[Span, Sequence[int]],
+    ) -> dict[Span, int]:
+        """Write the roll-ups that are wanted and missing, or have a changed day: the revision of each."""
+        changed = {span for day in fresh for span in spans_of(day)}
+        kept = {} if before is None else before.spans
+        spans = {span: kept[span] for span in wanted if span in kept and span not in changed}
+        missing = [span for span in wanted if span not in spans]
+        for _, of_month in itertools.groupby(missing, lambda span: spans_of(span.first)[0]):
+            read: dict[int, Cube] = {}  # once for a month and its thirds
+            for span in of_month:
+                for day in wanted[span]:
+                    if day not in read:
+                        read[day] = fresh[day] if day in fresh else await self._whole_cube(keys, day, days)
+                cubes = {day: read[day] for day in wanted[span]}
+                if all(cubes.values()):
+                    await self._write_cubes(keys, now_ms, {Garbage.of_span(span, revision): roll_up(span, cubes)})
+                    spans[span] = revision
+        return spans
 
     async def _whole_cube(self, keys: PublicKeys, day: int, days: Mapping[int, DayCube]) -> Cube:
         found: dict[bytes, bytes] = await self._redis.hgetall(keys.cube(day, days[day].revision))
@@ -288,18 +293,21 @@ class Publisher:
 
 def _only(one: Manifest, other: Manifest | None) -> list[str]:
     """The cubes and roll-ups that one manifest names and the other does not, as members of the garbage hash."""
-    days, months = ({}, {}) if other is None else (other.days, other.months)
-    garbage = [
-        Garbage(day, there.revision)
-        for day, there in one.days.items()
-        if day not in days or days[day].revision != there.revision
-    ]
-    garbage += [
-        Garbage(first, revision, is_month=True)
-        for first, revision in one.months.items()
-        if months.get(first) != revision
-    ]
+    (days, spans, months), (other_days, other_spans, other_months) = _names(one), _names(other)
+    garbage = (
+        *itertools.starmap(Garbage.of_day, days - other_days),
+        *itertools.starmap(Garbage.of_span, spans - other_spans),
+        *itertools.starmap(Garbage.of_month, months - other_months),
+    )
     return [each.member for each in garbage]
+
+
+def _names(manifest: Manifest | None) -> tuple[set[tuple[int, int]], set[tuple[Span, int]], set[tuple[int, int]]]:
+    """Days, spans and months with their revisions."""
+    if manifest is None:
+        return set(), set(), set()
+    days = {(day, there.revision) for day, there in manifest.days.items()}
+    return days, set(manifest.spans.items()), set(manifest.months.items())
 
 
 def _parts(cube: Mapping[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from aggregates.cube import VALUES_KEY, Cube
 from aggregates.filters import Filters
 from aggregates.localtime import LocalCalendar
-from aggregates.months import month_days, month_keys, usable
+from aggregates.months import Span, span_keys, usable
 from aggregates.periods import Period, period
 from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
 from aggregates.rows import slice_prefix
@@ -172,15 +172,18 @@ class SnapshotReader:
         wanted: dict[tuple[bool, bytes], list[bytes]] = {}
         fields = []
         for part, value in zip(parts, values, strict=True):
-            kind = (part.is_month, value[VALUES_KEY])
+            kind = (part.span is not None, value[VALUES_KEY])
             if kind not in wanted:
-                wanted[kind] = _fields(filters, value, is_month=part.is_month)
+                wanted[kind] = _fields(filters, value, rolled_up=part.span is not None)
             fields.append((part.name, wanted[kind]))
         for part, cube in zip(parts, await self._read(fields), strict=True):
             # A cube always has its values; without them it is a deleted key.
             if VALUES_KEY not in cube:
                 return False
-            part.into[part.day] = cube
+            if part.span is None:
+                part.range.days[part.day] = cube
+            else:
+                part.range.spans[part.span] = cube
         return True
 
     async def _read(self, asked: Sequence[tuple[str, list[bytes]]]) -> list[dict[bytes, bytes]]:
@@ -200,40 +203,38 @@ class SnapshotReader:
 
 
 class _Part(NamedTuple):
-    """A cube or roll-up to be read, and where it goes."""
+    """The roll-up of a span, or the cube of a day, that is to be read for a range."""
 
     name: str
-    into: dict[int, Cube]
+    range: "_Range"
     day: int
-    is_month: bool
+    span: Span | None = None
 
 
 class _Range:
-    """A range of days, and what answers it: the roll-ups of months as far as there are any, and days."""
+    """A range of days, and what answers it: roll-ups as far as there are any, and days."""
 
     def __init__(self, wanted: Period, manifest: Manifest) -> None:
         self.period = wanted
         self.days: dict[int, Cube] = {}
-        self.months: dict[int, Cube] = {}
+        self.spans: dict[Span, Cube] = {}
         self._manifest = manifest
 
     def parts(self, keys: PublicKeys) -> list[_Part]:
         """What is to be read."""
-        revisions = self._manifest.days
-        months = usable(self.period, revisions, self._manifest.months)
-        found = [
-            _Part(keys.month(first, self._manifest.months[first]), self.months, first, True) for first in sorted(months)
-        ]
-        whole = {day for first in months for day in month_days(first)}
+        revisions, rolled_up = self._manifest.days, self._manifest.spans
+        spans = usable(self.period, revisions, rolled_up)
+        found = [_Part(keys.span(span, rolled_up[span]), self, span.first, span) for span in spans]
+        whole = {day for span in spans for day in span.days}
         days = (day for day in self.period.days if day in revisions and day not in whole)
-        return [*found, *(_Part(keys.cube(day, revisions[day].revision), self.days, day, False) for day in days)]
+        return [*found, *(_Part(keys.cube(day, revisions[day].revision), self, day) for day in days)]
 
 
-def _fields(filters: Filters, values: Cube, *, is_month: bool) -> list[bytes]:
+def _fields(filters: Filters, values: Cube, *, rolled_up: bool) -> list[bytes]:
     """The fields that answer the filters and have the rows of their tables, of a cube or a roll-up with such values."""
     rows = [row for table in table_filters(filters, [values]).values() for row in table]
-    if is_month:
-        keys = [*month_keys(filters, whole=True), *(key for row in rows for key in month_keys(row, whole=False))]
+    if rolled_up:
+        keys = [*span_keys(filters, whole=True), *(key for row in rows for key in span_keys(row, whole=False))]
     else:
         keys = [key for each in (filters, *rows) for key in needed_keys(each)]
     # Once each: the rows of a table share some.
@@ -244,8 +245,8 @@ def _answer(account_id: str, manifest: Manifest, ranges: Sequence[_Range], filte
     calendar = LocalCalendar(manifest.timezone)
 
     def of(each: _Range) -> Metrics:
-        tables = table_filters(filters, (*each.months.values(), *each.days.values()))
-        return metrics(each.period, each.days, filters, calendar, tables, each.months)
+        tables = table_filters(filters, (*each.spans.values(), *each.days.values()))
+        return metrics(each.period, each.days, filters, calendar, tables, each.spans)
 
     wanted, previous = ranges
     return Answer(

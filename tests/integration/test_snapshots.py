@@ -14,6 +14,7 @@ import redis.asyncio
 
 from aggregates.counters import encode_field, encode_value
 from aggregates.filters import Filters
+from aggregates.months import Span
 from aggregates.rows import WITH_ADVISOR, WITHOUT_ADVISOR, slice_prefix
 from schemas.accounts import decode_settings, encode_settings
 from schemas.events import decode_event
@@ -215,7 +216,7 @@ async def test_replaced_cubes_stay_for_readers_under_way_and_then_go(client: Any
     assert disposable(garbage, revision=3, now_ms=later_ms) == []
     gone = disposable(garbage, revision=4, now_ms=later_ms)
     assert len(gone) == len(garbage)
-    assert all([await client.exists(keys.cube(cube.day, cube.revision)) for cube in gone])
+    assert all([await client.exists(keys.garbage_cube(cube)) for cube in gone])
 
 
 async def test_history_keeps_the_newest_documents_and_subscribers_hear_of_each(client: Any, shards: Shards) -> None:
@@ -277,6 +278,7 @@ async def test_a_snapshotter_that_was_overtaken_publishes_nothing(client: Any, s
     write = slow._write_cubes
 
     async def overtaken(*arguments: Any) -> None:
+        slow._write_cubes = write  # type: ignore[method-assign]
         await write(*arguments)
         await quick.publish(settings, log, scans)
 
@@ -452,6 +454,9 @@ async def test_slices_are_of_one_revision_and_a_vanished_cube_is_no_empty_day(cl
         await reader.slices("nobody", *WHOLE, WITH_ADVISOR)
 
 
+MARCH, END_OF_MARCH = (Span(date(2026, 3, day).toordinal(), date(2026, 3, 31).toordinal()) for day in (1, 21))
+
+
 async def rolled_up_account(client: Any, shards: Shards) -> PublicKeys:
     """A published account whose months before AS_OF_MS are rolled up."""
     await shards.commit(golden_lines())
@@ -459,47 +464,62 @@ async def rolled_up_account(client: Any, shards: Shards) -> PublicKeys:
     return PublicKeys(shards.keys.namespace, "acc0")
 
 
-async def test_months_that_are_over_are_rolled_up_and_answer_for_their_days(client: Any, shards: Shards) -> None:
-    keys = await rolled_up_account(client, shards)
+async def the_manifest(client: Any, keys: PublicKeys) -> Manifest:
     manifest = await load_manifest(client, keys)
     assert manifest is not None
-    march = date(2026, 3, 1).toordinal()
-    assert manifest.months[march] == 1
-    days = [day for day in manifest.days if date.fromordinal(day).month == 3]
-    assert len(days) > 20
-    # The days of March are not looked at: the answer is the same without them.
+    return manifest
+
+
+@pytest.mark.parametrize("span", [MARCH, END_OF_MARCH])
+async def test_spans_that_are_over_are_rolled_up_and_answer_for_their_days(
+    client: Any, shards: Shards, span: Span
+) -> None:
+    keys = await rolled_up_account(client, shards)
+    manifest = await the_manifest(client, keys)
+    assert manifest.spans[span] == 1
+    days = [day for day in manifest.days if day in span.days]
+    assert len(days) > 6
+    # These days are not looked at: the answer is the same without them.
     for day in days:
         await client.delete(keys.cube(day, manifest.days[day].revision))
     reader = SnapshotReader(client, shards.keys.namespace)
+    first, last = (date.fromordinal(MARCH.first + 20), WHOLE[1]) if span == END_OF_MARCH else WHOLE
     asked: list[dict[str, list[str]]] = [{}, {"channel": ["whatsapp", "email"]}, {"advisor": ["adv1"]}]
     for filters in asked:
-        answer = await reader.metrics("acc0", *WHOLE, Filters.parse(**filters))
-        assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, filters)
+        answer = await reader.metrics("acc0", first, last, Filters.parse(**filters))
+        assert answer.metrics == report_of(shards.whole, "acc0", first, last, filters)
 
 
-async def test_a_month_without_a_roll_up_is_answered_from_its_days(client: Any, shards: Shards) -> None:
+async def test_what_an_earlier_build_published_is_answered_from_its_days(client: Any, shards: Shards) -> None:
     keys = await rolled_up_account(client, shards)
-    manifest = await load_manifest(client, keys)
-    assert manifest is not None
-    # As an earlier build published it.
-    await client.set(keys.manifest, encode_manifest(msgspec.structs.replace(manifest, months={})))
-    for first, revision in manifest.months.items():
-        await client.delete(keys.month(first, revision))
+    manifest = await the_manifest(client, keys)
+    # It rolled up whole months only, in another form.
+    month = f"mediana:{{acc0}}:month:{MARCH.first}:1"
+    month = month if shards.keys.namespace == "main" else f"{shards.keys.namespace}:{month}"
+    await client.hset(month, "values", "of another form")
+    earlier = msgspec.structs.replace(manifest, spans={}, months={MARCH.first: 1})
+    await client.set(keys.manifest, encode_manifest(earlier))
+    for span, revision in manifest.spans.items():
+        await client.delete(keys.span(span, revision))
     reader = SnapshotReader(client, shards.keys.namespace)
     answer = await reader.metrics("acc0", *WHOLE, Filters())
     assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
-    # The next publication makes what is missing.
+    # The next publication makes what is missing, and what it does not name any more goes in time.
     await publish(client, shards, as_of_ms=AS_OF_MS + 45 * 86_400_000)
-    healed = await load_manifest(client, keys)
-    assert healed is not None
-    assert healed.months == dict.fromkeys(manifest.months, 2)
+    healed = await the_manifest(client, keys)
+    assert healed.spans == dict.fromkeys(manifest.spans, 2)
+    assert healed.months == {}
     assert (await reader.metrics("acc0", *WHOLE, Filters())).metrics == answer.metrics
+    garbage = await client.hgetall(keys.garbage)
+    later_ms = healed.published_at_ms + GARBAGE_MS + 60_000
+    (old,) = disposable(garbage, revision=4, now_ms=later_ms)
+    assert keys.garbage_cube(old) == month
+    assert await client.exists(month)
 
 
-async def test_a_changed_day_replaces_the_roll_up_of_its_month_only(client: Any, shards: Shards) -> None:
+async def test_a_changed_day_replaces_the_roll_ups_it_is_in_only(client: Any, shards: Shards) -> None:
     keys = await rolled_up_account(client, shards)
-    march = date(2026, 3, 1).toordinal()
-    old = await client.hgetall(keys.month(march, 1))
+    old = await client.hgetall(keys.span(MARCH, 1))
     created = next(
         event
         for event in map(orjson.loads, golden_lines())
@@ -510,14 +530,22 @@ async def test_a_changed_day_replaces_the_roll_up_of_its_month_only(client: Any,
         created |= {"id": f"new-{number}", "contact_id": f"new-{number}", "occurred_at": at}
         await shards.commit([orjson.dumps(created)])
         await publish(client, shards, as_of_ms=AS_OF_MS + 45 * 86_400_000)
-        manifest = await load_manifest(client, keys)
-        assert manifest is not None
-        found.append(manifest)
+        found.append(await the_manifest(client, keys))
         answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
         assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
-    assert [manifest.months[march] for manifest in found] == [1, 3]
+    assert [manifest.spans[MARCH] for manifest in found] == [1, 3]
+    assert [manifest.spans[END_OF_MARCH] for manifest in found] == [1, 1]
     # A reader of a revision before still finds what its manifest names; it is garbage, and goes in time.
-    assert await client.hgetall(keys.month(march, 1)) == old
+    assert await client.hgetall(keys.span(MARCH, 1)) == old
     garbage = await client.hgetall(keys.garbage)
     later_ms = found[-1].published_at_ms + GARBAGE_MS + 60_000
-    assert Garbage(march, 1, is_month=True) in disposable(garbage, revision=5, now_ms=later_ms)
+    assert Garbage.of_span(MARCH, 1) in disposable(garbage, revision=5, now_ms=later_ms)
+
+
+@pytest.mark.parametrize("member", [b"739700:4", b"month:739700:4", b"span:739700-739709:4"])
+def test_garbage_reads_back_what_it_wrote_and_what_earlier_builds_did(member: bytes) -> None:
+    garbage = Garbage.of_member(member)
+    assert garbage.revision == 4
+    assert garbage.member.encode() == member
+    name = PublicKeys("main", "acme").garbage_cube(garbage)
+    assert name == "mediana:{acme}:" + ("cube:" if member.startswith(b"7") else "") + member.decode()

@@ -17,6 +17,7 @@ from aggregates.cube import (
     build,
     decode_sets,
     decode_slice,
+    decode_touches,
     decode_values,
     matches,
     merged_counters,
@@ -137,7 +138,8 @@ def test_interactions_forget_what_the_mask_leaves_out_but_not_how_many_advisors_
     built: dict[bytes, bytes],
 ) -> None:
     def interactions(mask: int) -> list[Any]:
-        return decode_sets(built[sets_key(mask)]).interactions
+        found = decode_sets(built[sets_key(mask)]).interactions
+        return [(origin, decode_touches(touches), n) for origin, touches, n in found]
 
     anywhere = ((None, None),)
     assert interactions(0) == [(None, ((None, anywhere),), 1), (None, ((None, anywhere), (None, anywhere)), 3)]

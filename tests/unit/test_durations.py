@@ -6,7 +6,7 @@ import pytest
 
 from aggregates import sketch
 from aggregates.counters import COUNT, TARGETED, WITHIN_ELAPSED, Vector, added, elapsed_bins, observation, packed
-from aggregates.durations import Durations, histogram
+from aggregates.durations import Durations, Histogram, histogram
 
 
 def vector(seed: int, count: int, longest_ms: int = 10_000_000) -> Vector:
@@ -20,26 +20,39 @@ def vector(seed: int, count: int, longest_ms: int = 10_000_000) -> Vector:
 
 
 def test_few_durations_are_kept_sparse_and_many_in_lanes() -> None:
-    few, many = histogram(vector(1, 3)), histogram(vector(2, 2_000))
-    assert (few.lanes, few.rest) == (b"", packed(vector(1, 3)))
-    assert many.largest == max(n for slot, n in vector(2, 2_000).items() if slot >= many.first)
-    assert many.rest == packed({slot: n for slot, n in vector(2, 2_000).items() if slot < many.first})
+    few, many = vector(1, 3), vector(2, 2_000)
+    sparse, lanes = histogram(few), histogram(many)
+    assert sparse.head == head(few)
+    assert (sparse.lanes, sparse.rest) == (b"", packed({slot: n for slot, n in few.items() if slot >= 10}))
+    assert lanes.head == head(many)
+    assert lanes.rest == []
+    assert lanes.largest == max(n for slot, n in many.items() if slot >= lanes.first)
+    assert histogram({}) == Histogram()
+
+
+def head(of: Vector) -> list[int]:
+    """Flags, and the bins of zero by both clocks."""
+    return [of.get(slot, 0) for slot in range(10)]
+
+
+def test_answers_that_took_no_time_do_not_widen_the_lanes() -> None:
+    hasty = observation(0, 0, None)
+    many = added(vector(2, 2_000), {slot: n * 5_000 for slot, n in hasty.items()})
+    assert isinstance(many, dict)
+    assert histogram(many).largest < 256
+    assert Durations([histogram(many)], []).box()["count"] == 7_000
 
 
 @pytest.mark.parametrize("times", [1, 40, 300, 9_000])
 def test_sums_of_months_and_days_are_exact_however_large(times: int) -> None:
-    # 300 make lanes of two bytes, 9,000 more than two of them could be added in those.
+    # 40 make more than one byte of two lanes, 300 lanes of two bytes, 9,000 more than two of them could be added in.
     month = {slot: n * times for slot, n in vector(3, 2_000).items()}
-    day = vector(4, 20)
-    total = Durations()
-    for _ in range(3):
-        total.add(histogram(month))
-    total.add_packed(packed(day))
-    whole: Vector = {slot: 3 * n for slot, n in month.items()}
+    little, day = vector(5, 2_000), vector(4, 20)
+    whole = added({slot: 3 * n for slot, n in month.items()}, little)
     expected = added(whole, day)
     assert isinstance(expected, dict)
-    box = total.box()
-    assert box["count"] == expected[COUNT] == 6_000 * times + 20
+    box = Durations([histogram(little), *[histogram(month)] * 3, Histogram()], [packed(day), []]).box()
+    assert box["count"] == expected[COUNT] == 6_000 * times + 2_020
     assert box["within_target"]["elapsed"] == expected[WITHIN_ELAPSED] / expected[TARGETED]
     bins = elapsed_bins(expected)
     for name, fraction in (("median", 0.5), ("p90", 0.9)):
@@ -48,6 +61,6 @@ def test_sums_of_months_and_days_are_exact_however_large(times: int) -> None:
 
 
 def test_nothing_has_no_quantiles() -> None:
-    box = Durations().box()
+    box = Durations([], []).box()
     assert (box["count"], box["elapsed"]) == (0, {"median": None, "p90": None})
     assert [each["count"] for each in box["distribution"]["business"]] == [0] * 11
