@@ -33,7 +33,10 @@ class NoReport(LookupError):
 
 
 class Answer(Struct, frozen=True):
-    """The metrics of a range and of the period before, tables included, and the revision they come from."""
+    """The metrics of a range and of the period before, tables included, and the revision they come from.
+
+    `previous` is empty where it was not asked for.
+    """
 
     account_id: str
     period: Period
@@ -125,15 +128,19 @@ class SnapshotReader:
                 await subscription.get_message(ignore_subscribe_messages=True, timeout=patience_seconds)
                 yield
 
-    async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
-        """The metrics of any range and filters. Raises `NoReport`, `RangeError`."""
+    async def metrics(
+        self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
+    ) -> Answer:
+        """The metrics of any range and filters, and of the period before. Raises `NoReport`, `RangeError`."""
         wanted = period(start, end)
         keys = PublicKeys(self._namespace, account_id)
         for _ in range(ATTEMPTS):
             manifest = await load_manifest(self._redis, keys)
             if manifest is None:
                 raise NoReport(account_id)
-            ranges = [_Range(each, manifest) for each in (wanted, wanted.previous)]
+            ranges = [_Range(wanted, manifest)]
+            if with_previous:
+                ranges.append(_Range(wanted.previous, manifest))
             if await self._fill(keys, ranges, filters):
                 return _answer(account_id, manifest, ranges, filters)
         raise RuntimeError(
@@ -248,12 +255,12 @@ def _answer(account_id: str, manifest: Manifest, ranges: Sequence[_Range], filte
         tables = table_filters(filters, (*each.spans.values(), *each.days.values()))
         return metrics(each.period, each.days, filters, calendar, tables, each.spans)
 
-    wanted, previous = ranges
+    wanted, *previous = ranges
     return Answer(
         account_id=account_id,
         period=wanted.period,
         metrics=of(wanted),
-        previous=of(previous),
+        previous=of(previous[0]) if previous else {},
         revision=manifest.revision,
         as_of=instant_text(manifest.as_of_ms) or "",
         timezone=manifest.timezone,

@@ -21,7 +21,9 @@ def run(config: Config, account: str, start: date, end: date, filters: Filters) 
 async def _report(config: Config, account: str, start: date, end: date, filters: Filters) -> int:
     redis = connect(config)
     try:
-        answer = await SnapshotReader(redis, config.namespace).metrics(account, start, end, filters)
+        answer = await SnapshotReader(redis, config.namespace).metrics(
+            account, start, end, filters, with_previous=False
+        )
     except (NoReport, RangeError) as error:
         print(f"mediana: {error}", file=sys.stderr)
         return 1

@@ -99,7 +99,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     """The metrics of a range or preset under filters, with the previous period's beside them."""
     account_id = authorized_account(request)
     query = parse_metrics_query(request.query)
-    answer = await _answer(request.app[READER], account_id, query)
+    answer = await _answer(request.app[READER], account_id, query, with_previous=True)
     filters: dict[str, Any] = {name: getattr(query.filters, name) for name in DIMENSIONS}
     body = {
         "account_id": account_id,
@@ -122,7 +122,7 @@ async def metrics_csv(request: web.Request) -> web.StreamResponse:
     query = parse_metrics_query(request.query, "table")
     name, table = _table(request, TABLES)
     reader = request.app[READER]
-    answer = await _answer(reader, account_id, query)
+    answer = await _answer(reader, account_id, query, with_previous=False)
     names = await _names(reader, account_id, name)
     response = tagged(request, str(answer.revision), to_csv(table, answer.metrics, names), "text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{_file_name(account_id, name, answer.period)}"'
@@ -163,9 +163,9 @@ def _file_name(account_id: str, table: str, days: Period) -> str:
     return f"mediana_{plain}_{table}_{days.start}_{days.end}.csv"
 
 
-async def _answer(reader: Reader, account_id: str, query: MetricsQuery) -> Answer:
+async def _answer(reader: Reader, account_id: str, query: MetricsQuery, *, with_previous: bool) -> Answer:
     days = query.days or await _preset(reader, account_id, query.preset)
-    return await reader.metrics(account_id, days.start, days.end, query.filters)
+    return await reader.metrics(account_id, days.start, days.end, query.filters, with_previous=with_previous)
 
 
 async def _names(reader: Reader, account_id: str, table: str) -> Names:

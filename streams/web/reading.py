@@ -19,8 +19,13 @@ class Reader(Protocol):
     async def report(self, account_id: str) -> bytes | None:
         """The newest document, as published."""
 
-    async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
-        """The metrics of `start` to `end`, both included. Raises `NoReport` and `RangeError`."""
+    async def metrics(
+        self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
+    ) -> Answer:
+        """The metrics of `start` to `end`, both included, and of the period before.
+
+        Raises `NoReport` and `RangeError`.
+        """
 
     async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
         """The finest slices of `start` to `end`, both included, day by day. Raises `NoReport` and `RangeError`."""

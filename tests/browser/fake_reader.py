@@ -64,7 +64,9 @@ class FakeReader:
             return None
         return msgspec.json.encode(self._document(account_id))
 
-    async def metrics(self, account_id: str, start: date, end: date, filters: Filters) -> Answer:
+    async def metrics(
+        self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
+    ) -> Answer:
         if self.failure is not None:
             raise self.failure
         wanted = period(start, end)
@@ -75,7 +77,7 @@ class FakeReader:
             account_id=account_id,
             period=wanted,
             metrics=self._metrics(wanted, filters),
-            previous=self._metrics(wanted.previous, filters),
+            previous=self._metrics(wanted.previous, filters) if with_previous else {},
             revision=self.revision,
             as_of="2026-11-22T17:03:00.000Z",
             timezone="America/Santiago",

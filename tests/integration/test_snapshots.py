@@ -154,6 +154,8 @@ async def test_the_period_before_has_its_own_tables(client: Any, shards: Shards)
         answer = await reader.metrics("acc0", date(2026, 3, 15), date(2026, 3, 28), filters)
         before = await reader.metrics("acc0", date(2026, 3, 1), date(2026, 3, 14), filters)
         assert answer.previous == before.metrics
+        alone = await reader.metrics("acc0", date(2026, 3, 15), date(2026, 3, 28), filters, with_previous=False)
+        assert (alone.metrics, alone.previous) == (answer.metrics, {})
         assert answer.previous["by_advisor"]
         assert answer.previous["by_group"]
         assert answer.previous["by_channel"]
