@@ -16,7 +16,7 @@ give_up() {
   [ "${2:-}" = --or-python ] || exit 1
   # One that was built before is not of the present source.
   rm -f "streams/lib/$library"
-  echo 'native: no compiled fold: workers fold in Python, at more than twice the CPU time an event, to the same numbers.' >&2
+  echo 'native: no compiled fold: workers fold in Python, at three times the CPU time an event, to the same numbers.' >&2
   echo 'native: to have it, install Rust (https://rustup.rs; Debian, Ubuntu: apt install cargo), then: make native' >&2
   exit 0
 }
