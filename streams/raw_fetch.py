@@ -50,6 +50,15 @@ class Reader:
         return value
 
 
+_MemoryRecords: Any = getattr(fetcher, "MemoryRecords", None)
+_StockPartitionRecords: Any = getattr(fetcher, "PartitionRecords", object)
+
+_EXPECTED = [
+    *("self", "tp", "records", "aborted_transactions", "fetch_offset"),
+    *("key_deserializer", "value_deserializer", "check_crcs", "isolation_level"),
+]
+
+
 class _KeptRecords:
     """aiokafka's `MemoryRecords`, and the bytes in them."""
 
@@ -61,7 +70,7 @@ class _KeptRecords:
         return getattr(self._records, name)
 
 
-class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
+class _PartitionRecords(_StockPartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
     """Gives a run in place of records, where the consumer has a reader that can read them."""
 
     next_fetch_offset: int
@@ -78,14 +87,6 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
         yield from super()._unpack_records()
 
 
-_MemoryRecords = fetcher.MemoryRecords
-
-_EXPECTED = [
-    *("self", "tp", "records", "aborted_transactions", "fetch_offset"),
-    *("key_deserializer", "value_deserializer", "check_crcs", "isolation_level"),
-]
-
-
 def reader(topics: Sequence[str], read: Read) -> Reader:
     """A reader of these topics, which consumers of this process ask from now on."""
     _install()
@@ -94,7 +95,7 @@ def reader(topics: Sequence[str], read: Read) -> Reader:
 
 def _install() -> None:
     found = [*inspect.signature(_PartitionRecords.__init__).parameters]
-    if found != _EXPECTED or not hasattr(_PartitionRecords, "_unpack_records"):
+    if _MemoryRecords is None or found != _EXPECTED or not hasattr(_StockPartitionRecords, "_unpack_records"):
         logger.warning("this aiokafka is not known: records are read one by one, which is slower")
         return
     fetcher.MemoryRecords = _KeptRecords
