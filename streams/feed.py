@@ -1,7 +1,8 @@
 """What the intake holds of one shard: its session, the records fetched for it, and its gate."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 
 from streams.batch import Batch, checksum
 from streams.errors import Fatal
@@ -119,27 +120,30 @@ class ShardFeed:
         ]
 
     def accept(self, partition: TopicPartition, fetched: Sequence[Run | ConsumerRecord], position: int) -> None:
-        """Take in what was fetched, a run or records, and the consumer's position after it.
+        """Take in what was fetched, runs or records, and the consumer's position after it.
 
         Raises `Fatal` if the log is another one.
         """
         topic = self.partitions.index(partition)
         buffer = self._buffers[topic]
-        run, first = self._as_run(topic, fetched), 0
-        if run is not None and self._checks[topic] is not None:
-            first = self._compared(topic, run)
-        buffer.add(run, max(position, buffer.fetched), first)
+        for run in self._runs(topic, fetched):
+            buffer.add(run, self._compared(topic, run))
+        buffer.fetched = max(position, buffer.fetched)
         self.ends[topic] = max(self.ends[topic], buffer.fetched)
 
-    def _as_run(self, topic: int, fetched: Sequence[Run | ConsumerRecord]) -> Run | None:
-        if not fetched:
-            return None
-        return fetched[0] if isinstance(fetched[0], Run) else self._run_of(topic, fetched)
+    def _runs(self, topic: int, fetched: Sequence[Run | ConsumerRecord]) -> Iterator[Run]:
+        """Runs as they are, and runs of the records between them."""
+        for is_run, some in groupby(fetched, lambda each: isinstance(each, Run)):
+            if is_run:
+                yield from some
+            else:
+                yield self._run_of(topic, list(some))
 
     def _compared(self, topic: int, run: Run) -> int:
         """Compare the last applied record with what the log has in its place; where the records after it begin."""
         check = self._checks[topic]
-        assert check is not None
+        if check is None:
+            return 0
         self._checks[topic] = None
         if run.offsets[0] == int(check.partition(b":")[0]) and checksum(run.record(0)) != check:
             partition = self.partitions[topic]

@@ -48,10 +48,9 @@ class TopicBuffer:
     def __len__(self) -> int:
         return len(self.names)
 
-    def add(self, run: Run | None, fetched: int, first: int = 0) -> None:
-        """Take in what a fetch brought, from a place on, and where it ended."""
-        self.fetched = fetched
-        if run is None or first >= len(run):
+    def add(self, run: Run, first: int = 0) -> None:
+        """Take in what a fetch brought, from a place on."""
+        if first >= len(run):
             return
         self.runs[self._next_number] = run
         self.names.extend(names_of(self._next_number, run, first))

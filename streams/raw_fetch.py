@@ -1,10 +1,10 @@
 """Records as the broker sent them: what a fetch brought goes to the compiled fold in one piece, without an object each.
 
 aiokafka makes a Python object of every record, which costs a worker more than folding it. Nothing in its public surface
-gives the bytes, so two names of its fetcher are replaced: what holds a fetch keeps its bytes, and what walks through
-them asks the consumer's reader first. Consumers without a reader, and whatever a reader leaves alone (transactions, old
-formats, damage), are served by aiokafka as ever; so is everything when a later aiokafka has no such names, or calls
-them otherwise: only slower.
+gives the bytes, so three names of its fetcher are replaced: what holds a fetch keeps its bytes, what walks through them
+asks the consumer's reader first, and what hands them out counts what is in a run. Consumers without a reader, and
+whatever a reader leaves alone (transactions, old formats, damage), are served by aiokafka as ever; so is everything
+when a later aiokafka has no such names, or calls them otherwise: only slower.
 """
 
 import inspect
@@ -38,12 +38,7 @@ class Reader:
         `None` where aiokafka must read it.
         """
         topic = self._topics.get(partition.topic)
-        if topic is None:
-            return None
-        found = self._read(topic, partition, data, from_offset)
-        if found is None and (plain := decompressed(data)) is not None:
-            found = self._read(topic, partition, plain, from_offset)
-        return found
+        return None if topic is None else self._read(topic, partition, data, from_offset)
 
     def __call__(self, value: bytes | None) -> bytes | None:
         """For the records that aiokafka reads."""
@@ -52,6 +47,7 @@ class Reader:
 
 _MemoryRecords: Any = getattr(fetcher, "MemoryRecords", None)
 _StockPartitionRecords: Any = getattr(fetcher, "PartitionRecords", object)
+_StockFetchResult: Any = getattr(fetcher, "FetchResult", object)
 
 _EXPECTED = [
     *("self", "tp", "records", "aborted_transactions", "fetch_offset"),
@@ -78,13 +74,49 @@ class _PartitionRecords(_StockPartitionRecords):  # type: ignore[misc]  # aiokaf
     def _unpack_records(self) -> Iterator[Run | ConsumerRecord]:
         reader, records = self._value_deserializer, self._records
         if isinstance(reader, Reader) and isinstance(records, _KeptRecords):
-            found = reader.read(self._tp, records.data, self.next_fetch_offset)
-            if found is not None:
-                run, self.next_fetch_offset = found
+            whole = reader.read(self._tp, records.data, self.next_fetch_offset)
+            pieces = [whole] if whole is not None else self._decompressed(reader, records.data)
+            for piece in pieces:
+                if piece is None:
+                    break
+                run, self.next_fetch_offset = piece
                 if run is not None:
                     yield run
+            else:
                 return
-        yield from super()._unpack_records()
+        # aiokafka begins with the first batch again, and steps back to its end.
+        done = self.next_fetch_offset
+        for record in super()._unpack_records():
+            if record.offset >= done:
+                yield record
+        self.next_fetch_offset = max(self.next_fetch_offset, done)
+
+    def _decompressed(self, reader: Reader, data: bytes) -> Iterator[tuple[Run | None, int] | None]:
+        for plain in decompressed(data):
+            yield reader.read(self._tp, plain, self.next_fetch_offset)
+
+
+class _FetchResult(_StockFetchResult):  # type: ignore[misc]
+    """Counts a run as all of its records, where a consumer says how many it has room for."""
+
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Run | ConsumerRecord]:
+        """As in aiokafka."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        found: list[Run | ConsumerRecord] = []
+        count = 0
+        records: Iterator[Run | ConsumerRecord] = self._partition_records
+        for each in records:
+            found.append(each)
+            count += len(each) if isinstance(each, Run) else 1
+            if max_records is not None and count >= max_records:
+                self._update_position()
+                return found
+        self._update_position()
+        self._partition_records = None
+        return found
 
 
 def reader(topics: Sequence[str], read: Read) -> Reader:
@@ -95,8 +127,10 @@ def reader(topics: Sequence[str], read: Read) -> Reader:
 
 def _install() -> None:
     found = [*inspect.signature(_PartitionRecords.__init__).parameters]
-    if _MemoryRecords is None or found != _EXPECTED or not hasattr(_StockPartitionRecords, "_unpack_records"):
+    has_all = hasattr(_StockPartitionRecords, "_unpack_records") and hasattr(_StockFetchResult, "getall")
+    if _MemoryRecords is None or found != _EXPECTED or not has_all:
         logger.warning("this aiokafka is not known: records are read one by one, which is slower")
         return
     fetcher.MemoryRecords = _KeptRecords
     fetcher.PartitionRecords = _PartitionRecords
+    fetcher.FetchResult = _FetchResult

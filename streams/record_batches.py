@@ -3,15 +3,15 @@
 The format is that of https://kafka.apache.org/documentation/#recordbatch; algorithms and checksum are aiokafka's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import Struct
+from typing import NamedTuple
 
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.record.util import calc_crc32c
 
 _BEFORE_LENGTH = 12
 _HEAD = Struct(">qiibIh")
-"""Offset of the first record, length, leader's epoch, format, checksum, attributes."""
 _CHECKED_FROM = 21
 _RECORDS_FROM = 61
 
@@ -20,32 +20,61 @@ _CODEC = 0b111
 _DECODERS: dict[int, Callable[[bytes], bytes]] = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 
 
-def decompressed(data: bytes) -> bytes | None:
-    """The same batches as plain ones, their records and checksums as if sent so.
+class Head(NamedTuple):
+    """The beginning of a batch."""
 
-    `None` where nothing is compressed, or anything is not as it should be.
+    offset: int
+    length: int
+    leader_epoch: int
+    version: int
+    checksum: int
+    attributes: int
+
+
+PIECE_BYTES = 256 << 10
+"""How much is decompressed at a time, or one batch if that is longer: the rest stays as short as it came."""
+
+
+def decompressed(data: bytes) -> Iterator[bytes]:
+    """The same batches as plain ones, their records and checksums as if sent so, piece by piece.
+
+    A batch that is not as it should be ends it: it comes as it is, with all behind it.
     """
-    batches: list[bytes] = []
-    compressed = at = 0
-    while len(data) - at >= _RECORDS_FROM:
-        offset, length, epoch, version, checksum, attributes = _HEAD.unpack_from(data, at)
-        end = at + _BEFORE_LENGTH + length
+    held: list[bytes] = []
+    size = at = 0
+    while len(data) - at >= _BEFORE_LENGTH:
+        end = at + _BEFORE_LENGTH + int.from_bytes(data[at + _BEFORE_LENGTH - 4 : at + _BEFORE_LENGTH], "big")
         if end > len(data):
             break  # cut off by the broker
-        batch = data[at:end]
-        if attributes & _CODEC:
-            if version != _FORMAT or calc_crc32c(batch[_CHECKED_FROM:]) != checksum:
-                return None
-            try:
-                records = _DECODERS[attributes & _CODEC](batch[_RECORDS_FROM:])
-            except Exception:  # noqa: BLE001 - whatever a library says of damage: the client words it
-                return None
-            attributes &= ~_CODEC
-            checked = attributes.to_bytes(2, "big", signed=True) + batch[_HEAD.size : _RECORDS_FROM] + records
-            length = _RECORDS_FROM - _BEFORE_LENGTH + len(records)
-            head = _HEAD.pack(offset, length, epoch, version, calc_crc32c(checked), attributes)
-            batch = head[:_CHECKED_FROM] + checked
-            compressed += 1
-        batches.append(batch)
+        plain = _plain(data[at:end])
+        if plain is None:
+            held.append(data[at:])
+            break
+        held.append(plain)
+        size += len(plain)
         at = end
-    return b"".join(batches) if compressed else None
+        if size >= PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _plain(batch: bytes) -> bytes | None:
+    if len(batch) < _RECORDS_FROM:
+        return None  # a message of a format before batches
+    head = Head._make(_HEAD.unpack_from(batch))
+    codec = head.attributes & _CODEC
+    if not codec:
+        return batch
+    if head.version != _FORMAT or codec not in _DECODERS or calc_crc32c(batch[_CHECKED_FROM:]) != head.checksum:
+        return None
+    try:
+        records = _DECODERS[codec](batch[_RECORDS_FROM:])
+    except Exception:  # noqa: BLE001 - whatever a library says of damage: the client words it
+        return None
+    attributes = head.attributes & ~_CODEC
+    checked = attributes.to_bytes(2, "big", signed=True) + batch[_HEAD.size : _RECORDS_FROM] + records
+    length = _RECORDS_FROM - _BEFORE_LENGTH + len(records)
+    plain = head._replace(length=length, checksum=calc_crc32c(checked), attributes=attributes)
+    return _HEAD.pack(*plain)[:_CHECKED_FROM] + checked

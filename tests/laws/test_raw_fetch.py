@@ -1,6 +1,7 @@
 """Records that the compiled fold finds in what a broker sent are those that aiokafka finds, or it leaves them to it."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams import raw_fetch
+from streams import raw_fetch, record_batches
 from streams.compiled import open_library
 from streams.compiled_fold import CompiledFold
 from streams.kafka import ConsumerRecord, TopicPartition
@@ -134,20 +135,27 @@ def test_the_logs_own_time_stands_for_all_records_of_a_batch(compiled: CompiledF
 def test_compressed_batches_are_read_as_what_is_in_them(compiled: CompiledFold, codec: int) -> None:
     data = batch_of(PLAIN, 0) + batch_of(PLAIN, 100, codec=codec)
     assert not is_taken(compiled, data)
-    plain = decompressed(data)
+    (plain,) = decompressed(data)
     assert plain == batch_of(PLAIN, 0) + batch_of(PLAIN, 100)
     assert is_taken(compiled, plain)
-    assert decompressed(plain) is None
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4])
 def test_what_cannot_be_decompressed_is_left_to_aiokafka(codec: int) -> None:
-    data = batch_of(PLAIN, 0, codec=codec)
-    assert decompressed(data[:-1] + bytes([data[-1] ^ 1])) is None
+    data, plain = batch_of(PLAIN, 0, codec=codec), batch_of(PLAIN, 0)
     garbage = (b"garbage" * len(data))[: len(data) - 61]
-    assert decompressed(resealed(data[:61] + garbage)) is None
-    assert decompressed(data[:-1]) is None  # cut off
-    assert decompressed(data + data[:30]) == batch_of(PLAIN, 0)
+    for odd in (data[:-1] + bytes([data[-1] ^ 1]), resealed(data[:61] + garbage)):
+        assert list(decompressed(data + odd + data)) == [plain + odd + data]
+    assert list(decompressed(data[:-1])) == []  # cut off
+    assert list(decompressed(data + data[:30])) == [plain]
+
+
+def test_so_much_is_decompressed_at_a_time() -> None:
+    batches = [batch_of(PLAIN, first, codec=3) for first in (0, 100, 200, 300, 400)]
+    plain = [batch_of(PLAIN, first) for first in (0, 100, 200, 300, 400)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_batches, "PIECE_BYTES", 2 * len(plain[0]))
+        assert list(decompressed(b"".join(batches))) == [b"".join(plain[:2]), b"".join(plain[2:4]), plain[4]]
 
 
 def test_transactions_and_old_formats_are_left_to_aiokafka(compiled: CompiledFold) -> None:
@@ -186,6 +194,7 @@ def test_lengths_that_lie_are_left_to_aiokafka_or_read_alike(compiled: CompiledF
 def reader(compiled: CompiledFold, monkeypatch: pytest.MonkeyPatch) -> raw_fetch.Reader:
     monkeypatch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)  # put back afterwards
     monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
+    monkeypatch.setattr(fetcher, "FetchResult", fetcher.FetchResult)
     return raw_fetch.reader(("u", "t"), compiled.read)
 
 
@@ -220,10 +229,41 @@ def test_others_and_other_topics_are_handed_records(reader: raw_fetch.Reader) ->
 def test_what_the_library_leaves_alone_comes_as_records(reader: raw_fetch.Reader) -> None:
     records, position = fetched(batch_of(PLAIN, 0, transactional=True), PARTITION, reader, 90)
     assert ([record.offset for record in records], position) == ([*range(90, 100)], 100)
+    old = LegacyRecordBatchBuilder(1, 0, 1 << 20)
+    old.append(0, STAMP_MS, b"a", b"{}", [])
+    records, position = fetched(bytes(old.build()), PARTITION, reader)
+    assert ([record.value for record in records], position) == ([b"{}"], 1)
     damaged = bytearray(batch_of(PLAIN, 0))
     damaged[-1] ^= 1
     with pytest.raises(CorruptRecordException):
         fetched(bytes(damaged), PARTITION, reader)
+
+
+def test_what_is_odd_behind_what_was_read_comes_as_records_once(reader: raw_fetch.Reader) -> None:
+    sound = b"".join(batch_of(PLAIN, first, codec=3) for first in (0, 100, 200))
+    odd = batch_of(PLAIN, 300, transactional=True) + batch_of(PLAIN, 400)
+    for per_piece, runs in ((1, 3), (1 << 20, 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(record_batches, "PIECE_BYTES", per_piece)
+            found, position = fetched(sound + odd, PARTITION, reader, 50)
+        offsets = [offset for each in found for offset in (each.offsets if isinstance(each, Run) else [each.offset])]
+        assert (offsets, position) == ([*range(50, 500)], 500)
+        assert sum(isinstance(each, Run) for each in found) == runs
+
+
+def test_a_run_counts_as_all_of_its_records(reader: raw_fetch.Reader) -> None:
+    state = SimpleNamespace(paused=False, position=0)
+    state.consumed_to = lambda offset: setattr(state, "position", offset)
+    assignment = SimpleNamespace(active=True, state_value=lambda _: state)
+    data = b"".join(batch_of(PLAIN, first, codec=3) for first in (0, 100, 200, 300))
+    records = fetcher.PartitionRecords(PARTITION, fetcher.MemoryRecords(data), [], 0, None, reader, True, 1)
+    result = fetcher.FetchResult(PARTITION, assignment=assignment, partition_records=records, backoff=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_batches, "PIECE_BYTES", 1)
+        assert [len(run) for run in result.getall(150)] == [100, 100]
+        assert (state.position, result.has_more()) == (200, True)
+        assert [len(run) for run in result.getall(1000)] == [100, 100]
+        assert (state.position, result.has_more()) == (400, False)
 
 
 def test_an_aiokafka_that_is_another_is_left_as_it_is(

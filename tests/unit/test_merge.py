@@ -31,7 +31,9 @@ def buffers(
 
 
 def add(buffer: TopicBuffer, records: list[ConsumerRecord], fetched: int) -> None:
-    buffer.add(DecodedRun(buffer.topic, records) if records else None, fetched)
+    if records:
+        buffer.add(DecodedRun(buffer.topic, records))
+    buffer.fetched = fetched
 
 
 def taken(
