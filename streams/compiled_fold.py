@@ -22,11 +22,11 @@ from aggregates.history import Outcome
 from aggregates.rules import Rules, RulesBook
 from aggregates.sketch import upper_bounds_ms
 from schemas.events import EVENT_TYPES, type_name
-from streams.arrivals import Arrival
+from streams.arrivals import UNKNOWN_US, Arrival
 from streams.folding import Folded
 from streams.kafka import ConsumerRecord, TopicPartition
 from streams.keys import contact_key
-from streams.runs import ABSENT, SPANS, ScannedRun, Taken, sizes_of
+from streams.runs import ABSENT, ACCOUNT, SPANS, ScannedRun, Taken, sizes_of
 
 _FOLDED, _PYTHON, _ASKED, _LEFT_OUT = range(4)
 """What became of a contact."""
@@ -81,8 +81,11 @@ class CompiledFold:
         for place in [place for place, part in enumerate(parts) if part is None]:
             first = SPANS * (place // 2) + 2 * (place % 2)
             spans[first : first + 2] = ABSENT
+        # Until the library has looked, a record is one that Python must look at.
+        for which in range(2):
+            spans[ACCOUNT + which :: SPANS] = ABSENT[which : which + 1] * len(records)
         timestamps_ms = array("q", [record.timestamp for record in records])
-        instants_us = array("q", bytes(8 * len(records)))
+        instants_us = array("q", [UNKNOWN_US]) * len(records)
         self.library.mediana_scan(
             ctypes.c_uint8(topic),
             data,

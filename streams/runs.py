@@ -18,6 +18,9 @@ SPANS = 28
 """Numbers per record: where its key, its value and its event's account id lie in a run's bytes, from and to (from is
 after to where there is none); then the event itself, as `native/src/runs.rs` keeps it."""
 
+ACCOUNT = 4
+"""Where among a record's numbers the span of the account id begins."""
+
 ABSENT = array("I", (1, 0))
 """The span of what is not there."""
 
@@ -92,7 +95,7 @@ class DecodedRun(Run):
 class ScannedRun(Run):
     """A run that the compiled fold has looked at: bytes, and where in them everything lies."""
 
-    __slots__ = ("_instants_us", "_partition", "_timestamps_ms", "address", "data", "spans")
+    __slots__ = ("_partition", "_timestamps_ms", "address", "data", "spans")
 
     def __init__(
         self,
@@ -106,10 +109,9 @@ class ScannedRun(Run):
         sizes: "array[int]",
     ) -> None:
         """`instants_us` are `UNKNOWN_US` where Python must look at the record."""
-        super().__init__(topic, offsets, instants_us[:], sizes)
+        super().__init__(topic, offsets, instants_us, sizes)
         self._partition = partition
         self._timestamps_ms = timestamps_ms
-        self._instants_us = instants_us
         self.data = data
         self.address: int = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
         """Where the bytes lie, as long as this run lives."""
@@ -131,12 +133,12 @@ class ScannedRun(Run):
         return self._timestamps_ms[place]
 
     def _look(self, place: int) -> Arrival:
-        record, account = self.record(place), self._part(place, 4)
+        record, account = self.record(place), self._part(place, ACCOUNT)
         if account is None:
             return arrived(self.topic, record)
         # A record's key is its contact's id, or it would not have passed.
         account_id = account.decode()
-        return Arrival(record, self._instants_us[place], account_id, contact_key(account_id, record.key.decode()))
+        return Arrival(record, self.order_us[place], account_id, contact_key(account_id, record.key.decode()))
 
     def _part(self, place: int, which: int) -> bytes | None:
         start, end = self.spans[SPANS * place + which : SPANS * place + which + 2]

@@ -7,6 +7,7 @@ account, and folding it must give the same state, in which every field stands th
 import json
 from collections.abc import Iterator
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -256,3 +257,12 @@ def test_a_missing_key_or_value_is_pythons(compiled: CompiledFold) -> None:
     assert [run.looked_at[place].record for place in range(3)] == records
     with pytest.raises(InvalidEvent):
         decode_timed_record("conversations", None, b"{}", STAMP_MS)
+
+
+def test_records_that_the_library_fails_to_look_at_are_pythons() -> None:
+    failing: Any = SimpleNamespace(mediana_rules=SimpleNamespace(), mediana_scan=lambda *_: -1)
+    value = msgspec.json.encode(EVENTS[0])
+    records = [record(0, value, at_ms=STAMP_MS), record(1, None)]
+    run = CompiledFold(failing, cache_accounts=2).run_of(topic_of(EVENTS[0]), records)
+    assert [run.looked_at[place].record for place in range(2)] == records
+    assert run.looked_at[0].contact == contact_key("acme", "ana")
