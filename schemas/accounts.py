@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.errors import InvalidSettings
-from schemas.events import MAX_RECORD_BYTES, Channel, Id, Name
+from schemas.events import Channel, Id, Name
+from schemas.limits import MAX_RECORD_BYTES
 
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_SNOOZE_REASONS = ("Esperando visita", "Esperando recordatorio")

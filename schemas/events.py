@@ -14,11 +14,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.errors import InvalidEvent, UnknownType
+from schemas.limits import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_RECORD_BYTES
 
-MAX_RECORD_BYTES = 1 << 20
-"""A longer record is dead-lettered as `oversize`: Kafka's own default limit of a request."""
-
-MAX_ID_LENGTH = 256
 MAX_FUTURE = timedelta(hours=1)
 """How far `occurred_at` may be ahead of the record's own timestamp (clocks of producers differ by less)."""
 
@@ -29,7 +26,7 @@ LATEST_US = 253_370_764_800 * 1_000_000
 _CHANNEL_PATTERN = r"^[a-z][a-z0-9_.-]*$"
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
-Name = Annotated[str, Meta(max_length=1024)]
+Name = Annotated[str, Meta(max_length=MAX_NAME_LENGTH)]
 _CHANNEL_MEANING = "whatsapp, messenger, instagram, email, sms, webchat, call, or any other lower-case word"
 Channel = Annotated[str, Meta(min_length=1, max_length=64, pattern=_CHANNEL_PATTERN, description=_CHANNEL_MEANING)]
 # In an event `decode_event` holds it to the pattern, for it knows the usual channels: to match each one anew is half of

@@ -1,7 +1,7 @@
 """The tables of the reference pages, made from the catalogues; `python -m streams.reference` writes them again.
 
-`docs/settings.md` and `docs/metrics.md` hold one table each between two markers; everything around it is written by
-hand. A test compares the tables with the catalogues.
+`docs/settings.md`, `docs/metrics.md` and `docs/limits.md` hold tables between two markers; everything around them is
+written by hand. A test compares the tables with the catalogues.
 """
 
 import re
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from schemas.limits import LIMITS
 from streams.config import SETTINGS
 from streams.http_metrics import HTTP_METRICS
 from streams.ingest_metrics import INGEST_METRICS
@@ -38,10 +39,20 @@ def metrics_table(metrics: Sequence[Metric]) -> str:
     return _table(("metric", "kind", "labels", "meaning"), rows)
 
 
+def limits_table() -> str:
+    """Every limit: its value, what it bounds, what happens beyond it, and where it is enforced."""
+    rows = [
+        (f"`{limit.name}`", f"{limit.value:,} {limit.unit}", limit.of, limit.beyond, f"`{limit.enforced_in}`")
+        for limit in LIMITS
+    ]
+    return _table(("limit", "value", "of", "beyond it", "enforced in"), rows)
+
+
 def pages() -> dict[str, dict[str, str]]:
     """Page → name of the table's markers → the table."""
     return {
         "settings.md": {"settings": settings_table()},
+        "limits.md": {"limits": limits_table()},
         "metrics.md": {
             "worker": metrics_table(WORKER_METRICS),
             "snapshotter": metrics_table(SNAPSHOTTER_METRICS),

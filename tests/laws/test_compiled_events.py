@@ -19,7 +19,8 @@ from aggregates.history import ContactHistory
 from aggregates.rules import Rules, RulesBook
 from schemas.accounts import AccountSettings
 from schemas.errors import InvalidEvent
-from schemas.events import EVENT_TYPES, MAX_RECORD_BYTES, decode_timed_record, type_name
+from schemas.events import EVENT_TYPES, decode_timed_record, type_name
+from schemas.limits import MAX_RECORD_BYTES
 from streams.compiled import open_library
 from streams.compiled_fold import CompiledFold
 from streams.folding import Folded, fold

@@ -15,7 +15,7 @@ from schemas.accounts import (
     encode_settings,
 )
 from schemas.errors import InvalidSettings
-from schemas.events import MAX_RECORD_BYTES
+from schemas.limits import MAX_RECORD_BYTES
 
 OFFICE = {"weekly": {"mon": [["09:00", "18:00"]]}}
 

@@ -10,8 +10,10 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from schemas import limits
 from schemas.accounts import decode_settings
 from schemas.events import EVENT_TYPES, BaseEvent, type_name
+from schemas.limits import LIMITS
 from schemas.topics import topics
 from streams.arguments import build_parser, parse_arguments
 from streams.cli import COMMANDS
@@ -86,7 +88,7 @@ def test_the_readme_leads_to_every_page() -> None:
 # --- settings and metrics ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", ["settings.md", "metrics.md"])
+@pytest.mark.parametrize("page", ["settings.md", "metrics.md", "limits.md"])
 def test_the_tables_are_those_of_the_catalogues(page: str) -> None:
     markdown = text(f"docs/{page}")
     assert with_tables(markdown, pages()[page]) == markdown, "run: python -m streams.reference"
@@ -109,6 +111,12 @@ def test_no_page_names_a_setting_or_metric_that_does_not_exist(page: Path) -> No
     assert set(re.findall(r"\bMEDIANA_[A-Z_]*", markdown)) - known == set()
     known = {metric.name for metric in METRICS}
     assert set(re.findall(r"\bmediana_[a-z_]+\b", markdown)) - known == set()
+
+
+def test_every_limit_is_named_by_the_module_that_enforces_it() -> None:
+    for limit in LIMITS:
+        assert getattr(limits, limit.name.upper()) == limit.value
+        assert limit.name.upper() in text(limit.enforced_in), f"{limit.enforced_in} does not use {limit.name}"
 
 
 # --- what goes in -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidEvent, UnknownType
 from schemas.events import (
     EVENT_TYPES,
-    MAX_RECORD_BYTES,
     CallLogged,
     ContactCreated,
     ContactMoved,
@@ -23,6 +22,7 @@ from schemas.events import (
     instant_us,
     type_name,
 )
+from schemas.limits import MAX_RECORD_BYTES
 
 RECEIVED: dict[str, Any] = {
     "id": "e1",
