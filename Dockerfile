@@ -22,7 +22,7 @@ COPY streams/ streams/
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && /opt/mediana/bin/pip install --no-deps dist/*.whl \
  && /opt/mediana/bin/mediana --version \
- && /opt/mediana/bin/python -I -c 'from streams.compiled import open_library; open_library()'
+ && /opt/mediana/bin/python -I -c 'from streams.fold.compiled import open_library; open_library()'
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin mediana

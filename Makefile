@@ -114,7 +114,7 @@ $(VENV)/.bench-installed: requirements/bench.txt
 
 SEED ?= 1
 chaos: install jars ## break everything under load, compare every number (SEED=7 SECONDS=600)
-	@$(BIN)/python -m tests.chaos.campaign --seed $(SEED) --seconds $(or $(SECONDS),300)
+	@$(BIN)/python -m tests.faults.campaign --seed $(SEED) --seconds $(or $(SECONDS),300)
 
 soak: install jars ## hours of steady traffic: memory, growth of Redis, old days, every number (MINUTES=60 RATE=200)
 	@$(BIN)/python -m bench soak --minutes $(or $(MINUTES),60) --rate $(or $(RATE),200)

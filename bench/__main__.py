@@ -12,4 +12,4 @@ if __name__ == "__main__":
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in SCENARIOS:
         sys.exit(import_module(f"bench.{name}").main(sys.argv[2:]))
-    sys.exit(import_module("bench.run").main(sys.argv[1:]))
+    sys.exit(import_module("bench.compare.run").main(sys.argv[1:]))

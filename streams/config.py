@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from schemas.topics import Topics, topics
-from streams.compiled import MODES
+from streams.fold.compiled import MODES
 
 PREFIX = "MEDIANA_"
 FILE_VARIABLE = "MEDIANA_CONFIG"
@@ -187,7 +187,7 @@ class Config:
 
     def kafka_options(self) -> dict[str, Any]:
         """What every aiokafka client of this program is constructed with."""
-        from streams.kafka import client_options
+        from streams.kafka.clients import client_options
 
         return client_options(self)
 

@@ -1,7 +1,7 @@
 """How the program logs: lines for people, or one JSON object a line for collectors; never a secret in either.
 
-    text   2026-11-22 10:00:00,123 INFO streams.intake: shards of this worker: 0, 1
-    json   {"time":"2026-11-22T10:00:00.123Z","level":"info","logger":"streams.intake","message":"shards of …"}
+    text   2026-11-22 10:00:00,123 INFO streams.intake.service: shards of this worker: 0, 1
+    json   {"time":"2026-11-22T10:00:00.123Z","level":"info","logger":"streams.intake.service","message":"shards of …"}
 
 What a caller gives as `extra=` stands beside these four, under `fields`, and a traceback under `exception`.
 """

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from streams.local.kafka import Kafka
 from streams.local.redis import Redis
-from tests.integration.workers import Site
+from tests.support.cluster import Site
 
 # Two slow cores shared with a Kafka make single examples slow now and then: time is no criterion here. A failing
 # example is printed with what it takes to repeat it.

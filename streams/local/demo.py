@@ -36,7 +36,7 @@ STEP_TIMEOUT_SECONDS = 180.0
 # How much longer than DEMO_SECONDS it may take a slow machine to publish the first report.
 LAST_REPORT_SECONDS = 60.0
 
-PROGRAM = (sys.executable, "-m", "streams.cli")
+PROGRAM = (sys.executable, "-m", "streams.cli.main")
 ROOT = Path(__file__).parents[2]
 
 

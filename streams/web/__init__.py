@@ -1,4 +1,1 @@
-"""The report over HTTP: the JSON API, the page that reads it, and who may read which account.
-
-`streams.http` puts the parts together. Nothing here reads anything but published snapshots.
-"""
+"""The page and its API."""

@@ -16,15 +16,15 @@ from msgspec import Struct
 
 from aggregates.periods import Period
 from aggregates.rows import ROW_TABLES
-from streams.reader import Answer, NoReport
-from streams.web.authorization import authorized_account, opened_accounts
+from streams.http.authorization import authorized_account, opened_accounts
+from streams.http.errors import ApiError
+from streams.http.etags import is_known, tag_of, tagged
+from streams.snapshots.reader import Answer, NoReport
+from streams.web.csv import TABLES, Names, to_csv
 from streams.web.downloads import DOWNLOADS, Downloads, send_rows
-from streams.web.errors import ApiError
 from streams.web.event_stream import events
 from streams.web.query import DIMENSIONS, MetricsQuery, parse_metrics_query, refuse_parameters, single
-from streams.web.reading import READER, Reader
-from streams.web.tables import TABLES, Names, to_csv
-from streams.web.tags import is_known, tag_of, tagged
+from streams.web.reader_protocol import READER, Reader
 
 _Table = TypeVar("_Table")
 

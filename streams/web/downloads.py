@@ -11,10 +11,10 @@ from aiohttp import web
 
 from aggregates.filters import Filters
 from aggregates.rows import RowTable, day_rows
-from streams.reader import Slices
-from streams.web.errors import ApiError, lift_deadline
-from streams.web.tables import safe_row
-from streams.web.tags import put_tag
+from streams.http.errors import ApiError, lift_deadline
+from streams.http.etags import put_tag
+from streams.snapshots.reader import Slices
+from streams.web.csv import safe_row
 
 logger = logging.getLogger(__name__)
 

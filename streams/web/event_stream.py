@@ -3,12 +3,12 @@
 import msgspec
 from aiohttp import web
 
-from streams.http_metrics import EVENT_STREAM
-from streams.reader import Newest, NoReport
-from streams.web.authorization import authorize, authorized_account
-from streams.web.errors import ApiError, lift_deadline
+from streams.http.authorization import authorize, authorized_account
+from streams.http.errors import ApiError, lift_deadline
+from streams.http.metrics import EVENT_STREAM
+from streams.snapshots.reader import Newest, NoReport
 from streams.web.query import refuse_parameters
-from streams.web.reading import READER
+from streams.web.reader_protocol import READER
 from streams.web.revisions import REVISIONS, Account
 
 KEEP_ALIVE_SECONDS = 15.0

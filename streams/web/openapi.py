@@ -18,9 +18,9 @@ from aggregates.periods import presets
 from aggregates.rows import ROW_TABLES, Cell
 from schemas.published import EXAMPLES, SNAPSHOT, render
 from schemas.snapshot import Day, Metrics, PreviousPeriod, Snapshot, UtcInstant
-from streams.http_metrics import EVENT_STREAM
+from streams.http.metrics import EVENT_STREAM
+from streams.web.csv import TABLES, to_csv
 from streams.web.query import DIMENSIONS
-from streams.web.tables import TABLES, to_csv
 
 FILE = Path(__file__).parent / "openapi.json"
 

@@ -12,7 +12,7 @@ from multidict import MultiMapping
 
 from aggregates.filters import Filters
 from aggregates.periods import Period, period
-from streams.web.errors import ApiError
+from streams.http.errors import ApiError
 
 DIMENSIONS = ("origin", "group", "channel", "advisor")
 PARAMETERS = ("from", "to", "period", *DIMENSIONS)

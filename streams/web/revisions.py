@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from streams.reader import Newest
-from streams.web.errors import ApiError
-from streams.web.reading import Reader
+from streams.http.errors import ApiError
+from streams.snapshots.reader import Newest
+from streams.web.reader_protocol import Reader
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.browser.chromium import Browser, find_browser, open_browser
-from tests.browser.fake_reader import FakeReader
+from tests.support.fake_reader import FakeReader
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

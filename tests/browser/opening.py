@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 from aiohttp.test_utils import TestServer
 
-from streams.http import create_web_app
-from streams.web.access import Access
+from streams.http.tokens import Access
+from streams.web.server import create_web_app
 from tests.browser.chromium import Browser, Tab
-from tests.browser.fake_reader import FakeReader
+from tests.support.fake_reader import FakeReader
 
 DRAWN = "document.querySelector('#box-response .value')"
 

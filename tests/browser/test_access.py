@@ -10,11 +10,11 @@ from typing import NamedTuple
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from streams.web.access import Access
+from streams.http.tokens import Access
 from tests.browser.axe import ARCHIVE, AxeMissing, axe_source, violations
 from tests.browser.chromium import Browser, Tab
-from tests.browser.fake_reader import FakeReader
 from tests.browser.opening import DRAWN, click, page, text_of
+from tests.support.fake_reader import FakeReader
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

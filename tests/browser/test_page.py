@@ -8,10 +8,10 @@ import hashlib
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from streams.web.access import Access
+from streams.http.tokens import Access
 from tests.browser.chromium import Browser
-from tests.browser.fake_reader import HOSTILE, FakeReader
 from tests.browser.opening import DRAWN, click, page, text_of
+from tests.support.fake_reader import HOSTILE, FakeReader
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,4 +1,4 @@
-"""A stand-in for `python -m streams.cli`, for tests of the demo: the same commands, as little behind them as it takes.
+"""A stand-in for `python -m streams.cli.main`, for tests of the demo: the same commands, with little behind them.
 
 STAND_IN_FAULT names what goes wrong: `worker-dies`, `empty-report`, `no-report`.
 """

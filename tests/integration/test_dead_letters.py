@@ -4,8 +4,8 @@ import json
 import zlib
 from pathlib import Path
 
-from tests.integration.commands import answered, run_command
-from tests.integration.workers import Site, folded, golden
+from tests.support.cluster import Site, folded, golden
+from tests.support.commands import answered, run_command
 
 
 def partition_of(site: Site, key: bytes) -> int:

@@ -25,13 +25,13 @@ import yaml
 from schemas.accounts import decode_settings
 from schemas.published import EXAMPLES
 from streams.config import Config
+from streams.ingest.producer import Outgoing, Sender, settings_record
 from streams.local.ports import ask, free_port
 from streams.local.redis import Redis
-from streams.sending import Outgoing, Sender, settings_record
 from tests.conftest import KafkaAddress
-from tests.integration.desk import METRICS_PORTS, Desk
-from tests.integration.documented import PAGES, ROOT, blocks, commands
-from tests.integration.node import node_folder
+from tests.support.doc_runner import METRICS_PORTS, Desk
+from tests.support.documented import PAGES, ROOT, blocks, commands
+from tests.support.node import node_folder
 
 Edits: TypeAlias = Callable[[Desk], Mapping[str, str]]
 Hook: TypeAlias = Callable[[Desk], None]
@@ -234,7 +234,7 @@ HOW: dict[str, Run | Start | Instead] = {
     "make lint": Instead("it is a step of its own beside the tests", make_knows_it),
     "make install": INSTALLS,
     "make native": Instead("it builds what `make install` has built", make_knows_it),
-    "make install CARGO=none": Instead("tests/unit/test_native_build.py does without cargo", make_knows_it),
+    "make install CARGO=none": Instead("tests/repository/test_native_build.py does without cargo", make_knows_it),
     ". .venv/bin/activate": Instead("`make install` makes it", make_makes_the_environment),
     "mediana replay events.jsonl --accounts accounts.jsonl --account acme --from 2026-11-01 --to 2026-11-30": Run(
         says=('"new_contacts":{"total":1,',)

@@ -10,11 +10,11 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from streams.config import Config, Secret
-from streams.http import create_web_app
-from streams.published import PublicKeys
-from streams.reader import SnapshotReader
-from streams.redis import connect
+from streams.redis.clients import connect
+from streams.snapshots.manifest import PublicKeys
+from streams.snapshots.reader import SnapshotReader
 from streams.web import revisions
+from streams.web.server import create_web_app
 from tests.conftest import RedisAddress
 from tests.integration.test_snapshots import AS_OF_MS, Shards, client, golden_lines, publish, shards
 

@@ -21,17 +21,17 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from schemas.accounts import decode_settings_record
 from schemas.events import decode_record, type_name
 from schemas.published import EXAMPLES
-from streams.cli import main
+from streams.cli.main import main
 from streams.config import Config
-from streams.ingest import create_ingest_app
-from streams.ingest_access import IngestAccess
-from streams.kafka import admin_client
+from streams.ingest.access import IngestAccess
+from streams.ingest.producer import NotSent, Outgoing, Sender
+from streams.ingest.server import create_ingest_app
+from streams.kafka.clients import admin_client
+from streams.kafka.topics import create
 from streams.local.jars import java_command, kafka_jars
 from streams.local.kafka import Kafka
-from streams.sending import NotSent, Outgoing, Sender
-from streams.topics import create
 from tests.conftest import KafkaAddress
-from tests.integration.node import node_folder
+from tests.support.node import node_folder
 
 PRODUCERS = Path(__file__).parents[2] / "docs" / "producers"
 
@@ -168,7 +168,7 @@ async def test_the_command_takes_events_until_it_is_stopped(config: Config) -> N
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "streams.cli", "ingest"),
+        *(sys.executable, "-m", "streams.cli.main", "ingest"),
         env={
             **os.environ,
             "MEDIANA_KAFKA_BOOTSTRAP": config.kafka_bootstrap,

@@ -9,13 +9,13 @@ from redis.asyncio import Redis
 from schemas.accounts import AccountSettings, decode_settings
 from streams.config import Config, Secret
 from streams.errors import Fatal, SessionLost, ShardStopped, Unavailable
-from streams.keys import NamespaceKeys
-from streams.ledger import COMMIT, Changes, DayWrite, Reads, RedisLedger
-from streams.redis import connect
-from streams.rules_store import RulesStore
-from streams.startup import check_redis
-from tests.chaos.contract import NEXT, START, LedgerContract
+from streams.redis.clients import connect
+from streams.redis.keys import NamespaceKeys
+from streams.redis.ledger import COMMIT, Changes, DayWrite, Reads, RedisLedger
+from streams.redis.settings_store import RulesStore
+from streams.worker.startup import check_redis
 from tests.conftest import RedisAddress
+from tests.support.ledger_contract import NEXT, START, LedgerContract
 
 
 @pytest.fixture

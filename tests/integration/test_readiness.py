@@ -13,14 +13,14 @@ import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from schemas.published import EXAMPLES
+from streams.cli.tokens import create, revoke
+from streams.http.tokens import LOOK_SECONDS, digest_of
 from streams.local.kafka import Kafka
 from streams.local.ports import free_port
 from streams.local.process import Process
 from streams.local.redis import Redis
-from streams.tokens import create, revoke
-from streams.web.access import LOOK_SECONDS, digest_of
 from tests.conftest import KafkaAddress
-from tests.integration.workers import Site, golden
+from tests.support.cluster import Site, golden
 
 PATIENCE_SECONDS = 60.0
 Answer = tuple[int, str]
@@ -96,7 +96,7 @@ async def program(folder: Path, *arguments: str, **settings: str) -> AsyncIterat
     given = {f"MEDIANA_{name}": value for name, value in {"LOG_FORMAT": "json", **settings}.items()}
     process = Process(
         arguments[0],
-        [sys.executable, "-m", "streams.cli", *arguments],
+        [sys.executable, "-m", "streams.cli.main", *arguments],
         log_path=folder / f"{arguments[0]}.log",
         environment={**kept, **given},
         working_folder=Path(__file__).parents[2],

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from aggregates.report import instant_text
-from streams.published import PublicKeys
-from tests.integration.commands import answered, run_command, started
-from tests.integration.workers import Counters, Site, folded, golden
+from streams.snapshots.manifest import PublicKeys
+from tests.support.cluster import Counters, Site, folded, golden
+from tests.support.commands import answered, run_command, started
 
 
 class Beside:

@@ -10,14 +10,14 @@ import redis.asyncio
 from prometheus_client import CollectorRegistry
 
 from aggregates.counters import Deltas
-from streams.absolute import held_values
-from streams.feed import ShardFeed
-from streams.kafka import TopicPartition
-from streams.keys import NamespaceKeys
-from streams.ledger import Changes, DayWrite, Positions, RedisLedger
-from streams.metrics import WorkerMetrics
-from streams.retention import Retention
-from streams.session import Session
+from streams.intake.shard_feed import ShardFeed
+from streams.kafka.clients import TopicPartition
+from streams.monitoring.catalogue import WorkerMetrics
+from streams.redis.keys import NamespaceKeys
+from streams.redis.ledger import Changes, DayWrite, Positions, RedisLedger
+from streams.shard.day_values import held_values
+from streams.shard.session import Session
+from streams.worker.retention import Retention
 from tests.conftest import RedisAddress
 
 TODAY = date(2026, 11, 22)

@@ -15,12 +15,12 @@ import pytest
 from aiohttp import ClientError, ClientSession
 
 from streams.config import Config
-from streams.keys import NamespaceKeys
 from streams.local.ports import free_port
 from streams.local.process import Process
-from streams.redis import connect
-from tests.integration.secure_servers import USER, Certificates, SecureKafka, SecureRedis, make_certificates
-from tests.integration.workers import Site, folded, golden
+from streams.redis.clients import connect
+from streams.redis.keys import NamespaceKeys
+from tests.support.cluster import Site, folded, golden
+from tests.support.secure_servers import USER, Certificates, SecureKafka, SecureRedis, make_certificates
 
 ROOT = Path(__file__).parents[2]
 KAFKA_PASSWORD = f"kafka-{secrets.token_hex(8)}"
@@ -104,7 +104,7 @@ class SecureSite(Site):
         """Run a command to its end."""
         ended = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "streams.cli", *arguments],
+            [sys.executable, "-m", "streams.cli.main", *arguments],
             env=self._inherited(changes),
             capture_output=True,
             text=True,
@@ -119,7 +119,7 @@ class SecureSite(Site):
         """Start a command that stays."""
         process = Process(
             arguments[0],
-            [sys.executable, "-m", "streams.cli", *arguments],
+            [sys.executable, "-m", "streams.cli.main", *arguments],
             log_path=self._logs / f"{arguments[0]}-{len(self._processes)}.log",
             environment=self._inherited(changes),
             working_folder=ROOT,

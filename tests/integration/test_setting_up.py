@@ -10,13 +10,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from schemas.accounts import decode_settings_record
 from schemas.events import decode_record
-from streams import check, simulate
+from streams.cli import check
 from streams.config import Config
 from streams.findings import failed
-from streams.kafka import admin_client
-from streams.simulation import Plan
-from streams.simulation import simulate as simulated
-from streams.topics import create, describe, topic_findings
+from streams.kafka.clients import admin_client
+from streams.kafka.topics import create, describe, topic_findings
+from streams.simulation import command as simulate
+from streams.simulation.stream import Plan
+from streams.simulation.stream import simulate as simulated
 from tests.conftest import KafkaAddress, RedisAddress
 
 

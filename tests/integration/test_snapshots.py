@@ -18,11 +18,13 @@ from aggregates.months import Span
 from aggregates.rows import WITH_ADVISOR, WITHOUT_ADVISOR, slice_prefix
 from schemas.accounts import decode_settings, encode_settings
 from schemas.events import decode_event
+from streams.cli.replay import Replay
 from streams.config import Config, Secret
-from streams.gaps import Gap, Gaps, encode_gaps
-from streams.keys import NamespaceKeys, day_member
-from streams.log_ends import LogEnds
-from streams.published import (
+from streams.kafka.gaps import Gap, Gaps, encode_gaps
+from streams.kafka.log_end import LogEnds
+from streams.redis.keys import NamespaceKeys, day_member
+from streams.redis.shard_reader import ShardReader, UnsteadyShard
+from streams.snapshots.manifest import (
     GARBAGE_MS,
     Garbage,
     Manifest,
@@ -32,15 +34,13 @@ from streams.published import (
     encode_manifest,
     load_manifest,
 )
-from streams.publisher import LogCut, Publisher
-from streams.reader import NoReport, SnapshotReader, VanishedCube
-from streams.replay import Replay
-from streams.shards import ShardReader, UnsteadyShard
-from streams.snapshotter import NothingToPublish, Snapshotter
+from streams.snapshots.publisher import LogCut, Publisher
+from streams.snapshots.reader import NoReport, SnapshotReader, VanishedCube
+from streams.snapshots.snapshotter import NothingToPublish, Snapshotter
 from tests.conftest import RedisAddress
-from tests.laws.comparison import differences, report_of
+from tests.support.comparison import differences, report_of
 
-GOLDEN = Path(__file__).parent.parent / "scenarios" / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 SHARDS = 3
 AS_OF_MS = 1_775_000_000_000  # 2026-03-31 in all three zones of the golden accounts
 WHOLE = (date(2026, 2, 25), date(2026, 4, 25))
@@ -423,7 +423,7 @@ async def test_the_finest_slices_are_read_whole_and_without_the_rest(
     await shards.commit(golden_lines())
     await publish(client, shards)
     # A few fields at a time, so that a cube takes many commands.
-    monkeypatch.setattr("streams.reader.FIELDS_PER_SCAN", 10)
+    monkeypatch.setattr("streams.snapshots.reader.FIELDS_PER_SCAN", 10)
     slices = await SnapshotReader(client, shards.keys.namespace).slices("acc0", *WHOLE, mask)
     prefix = slice_prefix(mask)
     expected = {

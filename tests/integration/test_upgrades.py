@@ -1,9 +1,9 @@
 """A worker meets what a newer version of the program has written: it refuses, changes nothing, and says what to do."""
 
 from aggregates.history import STATE_VERSION
-from streams.log_ends import LogEnds
-from streams.startup import FORMAT
-from tests.integration.workers import Site, folded, golden
+from streams.kafka.log_end import LogEnds
+from streams.worker.startup import FORMAT
+from tests.support.cluster import Site, folded, golden
 
 NEWER = 200
 

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from streams.gaps import complete_from, decode_gaps
-from tests.integration.workers import Site, folded, golden
+from streams.kafka.gaps import complete_from, decode_gaps
+from tests.support.cluster import Site, folded, golden
 
 
 @pytest.mark.parametrize(("fold", "told"), [("compiled", "folding compiled"), ("python", "folding in Python")])

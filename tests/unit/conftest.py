@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from streams.http import create_web_app
-from streams.web.access import Access
-from tests.browser.fake_reader import FakeReader
-from tests.unit.bearers import DIGESTS, Client
+from streams.http.tokens import Access
+from streams.web.server import create_web_app
+from tests.support.fake_reader import FakeReader
+from tests.support.tokens import DIGESTS, Client
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Mediana beside its peers."""

@@ -1,0 +1,1 @@
+"""Costs as the load or the data grows."""

@@ -1,0 +1,1 @@
+"""Hours of steady traffic, judged."""

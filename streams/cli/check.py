@@ -1,0 +1,266 @@
+"""The body of `mediana check`: looks at the settings and at the servers they name, and changes nothing."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeAlias, cast
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError, KafkaError
+from redis.asyncio import RedisCluster
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+
+from aggregates.report import instant_text
+from streams.config import Config, ConfigError, load, unknown_variables
+from streams.findings import Finding, as_json, as_lines, failed
+from streams.kafka.auth import login_refusal
+from streams.kafka.clients import admin_client
+from streams.kafka.gaps import Gaps, complete_from, decode_gaps
+from streams.kafka.topics import TopicState, describe, topic_findings
+from streams.redis import keys
+from streams.redis.clients import Client, connect
+
+Info: TypeAlias = Mapping[str, Any]
+"""What a Redis server says of itself."""
+
+PATIENCE_SECONDS = 20.0
+"""How long a server may take to answer all questions; longer than any that works, short enough to wait for."""
+
+LEAST_REDIS = (6, 2)
+"""The oldest Redis this is tested with; every Valkey is newer."""
+
+
+def run(environ: Mapping[str, str], *, json: bool = False) -> int:
+    """Print what was found and return the exit status: 1 if anything failed."""
+    findings = asyncio.run(check(environ))
+    sys.stdout.write(as_json(findings) if json else as_lines(findings))
+    return int(failed(findings))
+
+
+async def check(environ: Mapping[str, str]) -> list[Finding]:
+    """Everything there is to find, in the order in which it is best mended."""
+    findings = [
+        Finding("warn", f"{name} is no setting of Mediana", "see docs/settings.md for its name")
+        for name in unknown_variables(environ)
+    ]
+    try:
+        config = load(environ)
+    except ConfigError as error:
+        return [*findings, Finding("fail", str(error), "docs/settings.md lists every setting and what it may be")]
+    findings.append(Finding("ok", "the settings can be read"))
+    states: dict[str, TopicState] = {}
+    committed: list[bool] = []
+
+    async def kafka() -> list[Finding]:
+        return await _kafka(config, states, committed)
+
+    async def redis() -> list[Finding]:
+        return await _redis(config, states, committed)
+
+    findings += await _patiently(kafka, f"Kafka at {config.kafka_bootstrap}", "MEDIANA_KAFKA_BOOTSTRAP")
+    findings += await _patiently(redis, f"Redis at {config.redis_address}", "MEDIANA_REDIS_URL")
+    return findings
+
+
+async def _patiently(ask: Callable[[], Awaitable[list[Finding]]], server: str, setting: str) -> list[Finding]:
+    """The findings about a server, or that it cannot be reached."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await ask()
+    except TimeoutError:
+        problem, advice = "does not answer", f"is it running, and is {setting} right?"
+    except AuthenticationError as error:
+        problem, advice = f"refuses us: {error}", "mend the user and password in the settings"
+    except (KafkaError, RedisError, OSError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        problem, advice = (
+            f"cannot be used: {text}",
+            f"is it running, and are {setting} and the security settings right?",
+        )
+    return [Finding("fail", f"{server} {problem}", advice)]
+
+
+# --- Kafka ------------------------------------------------------------------------------------------------------------
+
+
+async def _kafka(config: Config, states: dict[str, TopicState], committed: list[bool]) -> list[Finding]:
+    admin: AIOKafkaAdminClient = admin_client(config)
+    try:
+        try:
+            await admin.start()
+        except KafkaConnectionError:
+            refusal = await login_refusal(config)
+            if refusal is None:
+                raise
+            return [Finding("fail", f"Kafka at {config.kafka_bootstrap} refuses us", refusal)]
+        brokers = (await admin.describe_cluster())["brokers"]
+        findings = [Finding("ok", f"Kafka at {config.kafka_bootstrap} answers, {len(brokers)} brokers")]
+        states.update(await describe(admin, config.topics))
+        findings += topic_findings(config.topics, states)
+        committed.append(await _has_commits(admin, config.group_id))
+    finally:
+        await admin.close()
+    return findings
+
+
+async def _has_commits(admin: AIOKafkaAdminClient, group_id: str) -> bool:
+    try:
+        return bool(await admin.list_consumer_group_offsets(group_id))
+    except GroupCoordinatorNotAvailableError:
+        return False  # a cluster on which no group has ever read
+
+
+# --- Redis ------------------------------------------------------------------------------------------------------------
+
+
+async def _redis(config: Config, states: Mapping[str, TopicState], committed: list[bool]) -> list[Finding]:
+    client = connect(config)
+    try:
+        await client.ping()
+        findings = [Finding("ok", f"Redis at {config.redis_address} answers")]
+        try:
+            for where, info in await _infos(client, config):
+                findings += server_findings(where, info)
+        except NoPermissionError:
+            advice = "allow INFO, or see by yourself that maxmemory-policy is noeviction and appendonly is yes"
+            findings.append(Finding("warn", "Redis does not let us see how it is set up", advice))
+        findings += await _namespace(client, config, states, committed)
+    finally:
+        await client.aclose()
+    return findings
+
+
+async def _infos(client: Client, config: Config) -> list[tuple[str, Info]]:
+    """What each server that holds our data says of itself."""
+    if isinstance(client, RedisCluster):
+        nodes = client.get_primaries()
+        return [(f"Redis {node.name}", await client.info(target_nodes=node)) for node in nodes]
+    return [(f"Redis at {config.redis_address}", await client.info())]
+
+
+def server_findings(where: str, info: Info) -> list[Finding]:
+    """What is right and wrong about how a Redis server is set up."""
+    return [_version(where, info), _eviction(where, info), _persistence(where, info)]
+
+
+def _version(where: str, info: Info) -> Finding:
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    text = str(info.get("valkey_version") or info.get("redis_version", "0"))
+    number = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+    if name == "Redis" and number < LEAST_REDIS:
+        return Finding("warn", f"{where} is version {text}", "Mediana is tested with 6.2 and newer")
+    return Finding("ok", f"{where} is {name} {text}, {info.get('connected_slaves', 0)} replicas")
+
+
+def _eviction(where: str, info: Info) -> Finding:
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return Finding("ok", f"{where} evicts nothing")
+    return Finding(
+        "fail",
+        f"{where} may evict keys (maxmemory-policy {policy}): counters would vanish; a worker refuses to start",
+        "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file",
+    )
+
+
+def _persistence(where: str, info: Info) -> Finding:
+    if not info.get("aof_enabled"):
+        return Finding(
+            "warn",
+            f"{where} keeps no append-only file: after a crash it starts from its last copy, if it has one",
+            "appendonly yes and appendfsync everysec; what is lost is read again from Kafka while it has it",
+        )
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return Finding("fail", f"{where} cannot write its append-only file", "is its disk full?")
+    return Finding("ok", f"{where} keeps an append-only file")
+
+
+# --- the namespace ----------------------------------------------------------------------------------------------------
+
+
+async def _namespace(
+    client: Client, config: Config, states: Mapping[str, TopicState], committed: list[bool]
+) -> list[Finding]:
+    names = keys.NamespaceKeys(config.namespace)
+    stored = await cast("Awaitable[bytes | None]", client.hget(names.meta.decode(), "partitions"))
+    topic = states.get(config.topics.contacts)
+    if stored is None:
+        return [new_namespace_finding(config, group_has_commits=committed == [True])]
+    shards = int(stored)
+    findings = []
+    if topic is not None and topic.partitions != shards:
+        findings.append(partitions_changed_finding(config, shards, topic.partitions))
+    missing, busy = [], []
+    gaps: dict[int, Gaps] = {}
+    for shard in range(shards):
+        ledger = names.shard(shard).ledger.decode()
+        if not await client.exists(ledger):
+            missing.append(shard)
+            continue
+        marks = await cast("Awaitable[list[bytes | None]]", client.hmget(ledger, [keys.BUSY, keys.GAP]))
+        busy += [shard] if marks[0] is not None else []
+        if marks[1] is not None:
+            gaps[shard] = decode_gaps(marks[1])
+    return findings + ledger_findings(config, shards, missing, busy, gaps)
+
+
+def new_namespace_finding(config: Config, *, group_has_commits: bool) -> Finding:
+    """The namespace holds nothing: right before the first start, wrong after it."""
+    if not group_has_commits:
+        return Finding("ok", f"namespace {config.namespace} is new; the first worker begins at the start of the log")
+    return Finding(
+        "fail",
+        f"namespace {config.namespace} is empty, yet group {config.group_id} has read before",
+        "is this the right Redis? If its data is lost, put a copy back, or rebuild: docs/operating.md",
+    )
+
+
+def partitions_changed_finding(config: Config, shards: int, partitions: int) -> Finding:
+    """The topics have another number of partitions than the namespace was made for."""
+    return Finding(
+        "fail",
+        f"namespace {config.namespace} was made for {shards} partitions, the topics have {partitions}",
+        "contacts would change their shard: rebuild into a new namespace (MEDIANA_NAMESPACE), docs/operating.md",
+    )
+
+
+def ledger_findings(
+    config: Config, shards: int, missing: list[int], busy: list[int], gaps: Mapping[int, Gaps]
+) -> list[Finding]:
+    """What the shards' ledgers say: shards without one, with a half-written commit, with a gap in the log."""
+    findings = []
+    if missing:
+        findings.append(
+            Finding(
+                "fail",
+                f"shards {_listed(missing)} have lost their ledger: Redis was emptied, or is another one",
+                "point MEDIANA_REDIS_URL at the right one, or put a copy of it back: docs/operating.md",
+            )
+        )
+    if busy:
+        findings.append(
+            Finding(
+                "fail",
+                f"a commit of shards {_listed(busy)} was cut off half way",
+                "put back a copy of Redis from before, the log since then is read again: docs/operating.md",
+            )
+        )
+    if gaps:
+        findings.append(gap_finding(gaps))
+    return findings or [Finding("ok", f"namespace {config.namespace}: all {shards} shards have their ledger")]
+
+
+def gap_finding(gaps: Mapping[int, Gaps]) -> Finding:
+    """Shards for which Kafka lost records before they were read, and from when on reports are complete."""
+    since = instant_text(complete_from(gaps.values()))
+    missing = "; ".join(lost.text for lost in gaps.values())
+    return Finding(
+        "warn",
+        f"shards {_listed(gaps)} lack records that Kafka lost before they were read: reports say complete: false, "
+        + (f"and complete_from: {since}" if since else "and not from when on they are complete"),
+        f"rebuild into a new namespace if Kafka has the records again ({missing}): docs/operating.md#a-gap",
+    )
+
+
+def _listed(shards: Iterable[int]) -> str:
+    return ", ".join(map(str, shards))

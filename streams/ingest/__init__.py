@@ -1,0 +1,1 @@
+"""Ways in beside Kafka: HTTP, webhooks, files."""

@@ -1,0 +1,316 @@
+"""`mediana ingest`: takes events over HTTP, checks each one, and sends it to Kafka.
+
+An event is accepted when every replica in sync has it, and not before: with Kafka away the answer is 503 and nothing is
+claimed. The server binds loopback unless told otherwise, and beyond loopback it starts only with a tokens file.
+"""
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Protocol
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from prometheus_client import CollectorRegistry
+
+from schemas.accounts import decode_settings
+from schemas.errors import InvalidEvent, InvalidSettings
+from schemas.topics import Topics, topics
+from streams.config import Config
+from streams.http.access_log import AccessLogger, keep_requests_out_of_the_log
+from streams.http.errors import ApiError, Handler, error_response, errors_as_json
+from streams.http.guards import add_security_headers, is_loopback
+from streams.http.metrics import observing
+from streams.http.tokens import TokensFileError
+from streams.ingest.access import IngestAccess, opens
+from streams.ingest.body import MAX_BODY_BYTES, InvalidBody, Judged, judge, refuse_future, split_body
+from streams.ingest.chatwoot import map_webhook
+from streams.ingest.errors import INGEST_FAILURES, RETRY_AFTER_SECONDS
+from streams.ingest.metrics import IngestMetrics
+from streams.ingest.producer import NotSent, Outgoing, Sender, event_record, settings_record
+from streams.monitoring.probes import add_probes
+from streams.monitoring.server import MetricsServer
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPES = frozenset(
+    {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines"}
+)
+"""A page of another site cannot send these to a server on its visitor's machine without being allowed to first."""
+
+
+class EventSender(Protocol):
+    """What the service needs of `streams.ingest.producer.Sender`."""
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Return when Kafka has every record. Raises `NotSent`."""
+
+    async def ready(self) -> str | None:
+        """Why nothing can be sent now, or nothing when it can."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+
+def create_ingest_app(
+    sender: EventSender,
+    access: IngestAccess,
+    names: Topics | None = None,
+    *,
+    metrics: IngestMetrics | None = None,
+    requests: int = 64,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> web.Application:
+    """The application over `sender`. At most `requests` are handled at once; more are told to come back."""
+    keep_requests_out_of_the_log()
+    metrics = metrics or IngestMetrics(CollectorRegistry())
+    guards = [] if access.needs_token else [_only_loopback_names]
+    app = web.Application(
+        middlewares=[observing(metrics.requests), errors_as_json(INGEST_FAILURES), *guards, _at_most(requests)],
+        client_max_size=MAX_BODY_BYTES,
+    )
+    app.on_response_prepare.append(add_security_headers)
+    service = _Service(sender, access, names or topics(), metrics, now)
+    app.router.add_post("/v1/events", service.events)
+    app.router.add_put("/v1/accounts/{account_id}", service.account)
+    app.router.add_post("/v1/chatwoot/{account_id}", service.chatwoot)
+    add_probes(app, sender.ready)
+
+    async def stop(_: web.Application) -> AsyncIterator[None]:
+        yield
+        await sender.stop()
+
+    app.cleanup_ctx.append(stop)
+    return app
+
+
+def run(config: Config) -> int:
+    """Serve until interrupted. Returns the exit status: 0, or 2 (with the reason on stderr) if it could not start."""
+    host, port = config.ingest_host, config.ingest_port
+    try:
+        access = IngestAccess.of(config)
+    except TokensFileError as error:
+        return _refuse(str(error))
+    if not (access.needs_token or is_loopback(host)):
+        return _refuse(
+            f"MEDIANA_INGEST_HOST is {host!r}: everyone who reaches it could write events of every account. Set "
+            "MEDIANA_INGEST_TOKENS_FILE to require tokens."
+        )
+
+    async def make() -> web.Application:
+        sender = Sender(config, "mediana-ingest")
+        registry = CollectorRegistry()
+        server = MetricsServer(registry, config.metrics_host, config.ingest_metrics_port, sender.ready)
+        app = create_ingest_app(
+            sender, access, config.topics, metrics=IngestMetrics(registry), requests=config.ingest_requests
+        )
+
+        async def beside(_: web.Application) -> AsyncIterator[None]:
+            await server.start()
+            yield
+            await server.stop()
+
+        app.cleanup_ctx.append(beside)
+        return app
+
+    logger.info("ingest: http://%s:%d", host, port)
+    try:
+        web.run_app(make(), host=host, port=port, access_log_class=AccessLogger, print=None)
+    except OSError as error:
+        return _refuse(f"cannot listen on {host}:{port}: {error.strerror}. Set MEDIANA_INGEST_PORT to a free port.")
+    return 0
+
+
+class _Service:
+    def __init__(
+        self,
+        sender: EventSender,
+        access: IngestAccess,
+        names: Topics,
+        metrics: IngestMetrics,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._sender = sender
+        self._access = access
+        self._topics = names
+        self._metrics = metrics
+        self._now = now
+
+    async def events(self, request: web.Request) -> web.Response:
+        """Take events: 200 all, 207 some, 400 none; each refused one with its place and reason."""
+        accounts = self._opened(request)
+        body = await _body(request)
+        try:
+            raw_events = split_body(body)
+        except InvalidBody as error:
+            raise ApiError(
+                400,
+                "malformed_body",
+                f"The body is neither JSON nor one JSON object per line: {error}.",
+                "Send an array of events, one event, or one event per line (application/x-ndjson).",
+            ) from None
+        now_ms = round(self._now().timestamp() * 1000)
+        return await self._take(judge(raw_events, now_ms, lambda account_id: opens(accounts, account_id)))
+
+    async def account(self, request: web.Request) -> web.Response:
+        """Take an account's settings, whole."""
+        account_id = request.match_info["account_id"]
+        self._require(self._opened(request), account_id)
+        try:
+            settings = decode_settings(await _body(request))
+        except InvalidSettings as error:
+            raise ApiError(
+                400,
+                error.reason.replace("-", "_"),
+                f"The settings are refused whole: {error.detail}.",
+                "docs/events.md says what settings may hold; the account keeps those it had.",
+            ) from None
+        if settings.account_id != account_id:
+            raise ApiError(
+                400,
+                "wrong_account",
+                f"The address names account {account_id!r}, the settings another one.",
+                "Make account_id in the body that of the address.",
+            )
+        await self._send([settings_record(settings, self._topics)])
+        return _json({"account_id": account_id, "accepted": 1})
+
+    async def chatwoot(self, request: web.Request) -> web.Response:
+        """Take a webhook of Chatwoot: 200 also for one that means nothing here, so that it is not sent again."""
+        account_id = request.match_info["account_id"]
+        body = await _body(request)
+        if self._access.is_signed(account_id):
+            self._check_signature(request, account_id, body)
+        else:
+            self._require(self._opened(request), account_id)
+        try:
+            now = self._now()
+            events = map_webhook(account_id, msgspec.json.decode(body), now)
+            for event in events:
+                refuse_future(event, round(now.timestamp() * 1000))
+        except (msgspec.MsgspecError, RecursionError):
+            raise ApiError(400, "malformed_body", "The body is not JSON.", "Is this a webhook of Chatwoot?") from None
+        except InvalidEvent as error:
+            raise ApiError(
+                400, "malformed_webhook", f"No event can be made of this webhook: {error.detail}.", "Is it Chatwoot's?"
+            ) from None
+        return await self._take(Judged(events, []))
+
+    async def _take(self, judged: Judged) -> web.Response:
+        if judged.events:
+            await self._send([event_record(event, self._topics) for event in judged.events])
+            self._metrics.accepted.inc(len(judged.events))
+        for rejection in judged.rejected:
+            self._metrics.refused.labels(rejection.reason).inc()
+        rejected = msgspec.to_builtins(judged.rejected)
+        if rejected and not judged.events:
+            error = ApiError(
+                400, "no_event_accepted", "No event keeps the contract.", "`rejected` says why; docs/events.md has it."
+            )
+            return error_response(error, accepted=0, rejected=rejected)
+        return _json({"accepted": len(judged.events), "rejected": rejected}, 207 if rejected else 200)
+
+    async def _send(self, records: Sequence[Outgoing]) -> None:
+        started = perf_counter()
+        try:
+            await self._sender.send(records)
+        except NotSent:
+            self._metrics.produce_failures.inc()
+            raise
+        self._metrics.produce_seconds.observe(perf_counter() - started)
+
+    def _opened(self, request: web.Request) -> frozenset[str]:
+        accounts = self._access.accounts(request.headers.get("Authorization"))
+        if not accounts:
+            raise ApiError(
+                401,
+                "unauthorized",
+                "The request has no token that opens an account.",
+                "Send the header 'Authorization: Bearer TOKEN' with a token of the tokens file.",
+            )
+        return accounts
+
+    def _require(self, accounts: frozenset[str], account_id: str) -> None:
+        if not opens(accounts, account_id):
+            raise ApiError(
+                403,
+                "forbidden",
+                "The token does not open this account.",
+                "Use the account's own token, or its right name.",
+            )
+
+    def _check_signature(self, request: web.Request, account_id: str, body: bytes) -> None:
+        timestamp = request.headers.get("X-Chatwoot-Timestamp", "")
+        signature = request.headers.get("X-Chatwoot-Signature", "")
+        if not self._access.signature_fits(account_id, timestamp, body, signature):
+            raise ApiError(
+                401,
+                "bad_signature",
+                "The webhook is not signed with a secret of this account.",
+                "Compare the webhook's secret in Chatwoot with MEDIANA_INGEST_CHATWOOT_SECRETS_FILE.",
+            )
+
+
+@web.middleware
+async def _only_loopback_names(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Without tokens, answer only requests that name this machine: else any web site could give 127.0.0.1 a name of
+    its own and write through its visitor's browser (DNS rebinding)."""
+    if not is_loopback(request.url.host or ""):
+        raise ApiError(
+            403,
+            "foreign_host",
+            "This server answers only requests addressed to this machine.",
+            "Set MEDIANA_INGEST_TOKENS_FILE to let others in.",
+        )
+    return await handler(request)
+
+
+def _at_most(requests: int) -> Middleware:
+    """The middleware that bounds how much is held in memory, while Kafka is slow above all."""
+    under_way = 0
+
+    @web.middleware
+    async def bound(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal under_way
+        if not request.path.startswith("/v1/"):
+            return await handler(request)
+        if under_way >= requests:
+            raise ApiError(
+                503,
+                "busy",
+                "Too many requests are under way; nothing was taken.",
+                "Try again in a moment.",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        under_way += 1
+        try:
+            return await handler(request)
+        finally:
+            under_way -= 1
+
+    return bound
+
+
+async def _body(request: web.Request) -> bytes:
+    if request.content_type not in CONTENT_TYPES:
+        raise ApiError(
+            415,
+            "unsupported_content_type",
+            f"The body is said to be {request.content_type}.",
+            "Send the header 'Content-Type: application/json' or 'application/x-ndjson'.",
+        )
+    return await request.read()
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    response = web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _refuse(reason: str) -> int:
+    print(f"mediana ingest: {reason}", file=sys.stderr)
+    return 2

@@ -1,0 +1,1 @@
+"""Assignment, claims, fetching and batching."""

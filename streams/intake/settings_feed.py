@@ -1,0 +1,59 @@
+"""What the intake holds of a partition of the accounts topic."""
+
+from dataclasses import dataclass
+
+from streams.kafka.clients import ConsumerRecord, TopicPartition
+
+
+class SettingsFeed:
+    """A partition of the accounts topic assigned to this worker. One batch of it is under way at a time."""
+
+    def __init__(self, partition: TopicPartition) -> None:
+        self.partition = partition
+        self.epoch = 0
+        """Raised by each drop: what was fetched in an earlier one does not count."""
+        self.released = False
+        self.open = False
+        self.in_flight = False
+        self.start: int | None = None
+        """What the store holds as this partition's position."""
+        self._seek_to: int | None = None
+
+    def offer(self, start: int | None, seek_to: int) -> None:
+        """Begin to read at `seek_to`; `start` is what the store holds."""
+        self.start = start
+        self._seek_to = seek_to
+
+    def drop(self) -> None:
+        """Whatever was fetched counts no more."""
+        self.epoch += 1
+        self.open = False
+        self._seek_to = None
+
+    def seeks(self) -> dict[TopicPartition, int]:
+        """Where the consumer must be put before it fetches: asked once per offer."""
+        if self._seek_to is None:
+            return {}
+        seeks = {self.partition: self._seek_to}
+        self._seek_to, self.open = None, True
+        return seeks
+
+    def wanted(self) -> list[TopicPartition]:
+        """Its partition, if it is to be fetched."""
+        return [self.partition] if self.open and not self.in_flight else []
+
+    def batch(self, records: list[ConsumerRecord], end: int) -> "SettingsBatch":
+        """What was fetched, up to the consumer's position `end`; under way from here on."""
+        self.in_flight = True
+        return SettingsBatch(self, self.epoch, self.start, end, records)
+
+
+@dataclass(frozen=True)
+class SettingsBatch:
+    """Records of one partition of the accounts topic, and the positions before and after them."""
+
+    feed: SettingsFeed
+    epoch: int
+    start: int | None
+    end: int
+    records: list[ConsumerRecord]

@@ -1,0 +1,1 @@
+"""Prometheus metrics, their server, and health probes."""

@@ -1,0 +1,1 @@
+"""Fetched records as columns, in event-time order."""

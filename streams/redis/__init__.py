@@ -1,0 +1,1 @@
+"""What is kept in Redis, and the scripts that write it."""

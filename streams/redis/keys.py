@@ -1,0 +1,89 @@
+"""The names of everything kept in Redis.
+
+What belongs to one shard shares the hash tag `{mediana:NS:S}`, so that one script can write it all on a Redis Cluster
+too; what belongs to the namespace has the tag `{mediana:NS}`. What readers may rely on is named in
+`streams/snapshots/manifest.py`. Renaming a key restarts somebody's history.
+"""
+
+# Fields of a shard's ledger.
+TOKEN = b"token"
+CONTACTS = b"contacts"
+CONVERSATIONS = b"conversations"
+SEQ = b"seq"
+BUSY = b"busy"
+GAP = b"gap"
+CHECK_CONTACTS = b"check_contacts"
+CHECK_CONVERSATIONS = b"check_conversations"
+HORIZON = b"horizon"
+
+
+class ShardKeys:
+    """The keys of one shard."""
+
+    __slots__ = ("_prefix", "archive", "changed", "ledger", "rules", "states")
+
+    def __init__(self, namespace: str, shard: int) -> None:
+        self._prefix = f"{{mediana:{namespace}:{shard}}}:".encode()
+        self.ledger = self._prefix + b"ledger"
+        """Hash: claim token, positions, `seq` (of the last commit), the last record of each topic, marks."""
+        self.states = self._prefix + b"states"
+        """Hash: contact key → encoded history."""
+        self.archive = self._prefix + b"archive"
+        """Hash: contact key, `#`, chunk number → chunk."""
+        self.rules = self._prefix + b"rules"
+        """Hash: account, `#`, version → the settings that this shard's histories were read under."""
+        self.changed = self._prefix + b"changed"
+        """Sorted set: `ORDINAL:ACCOUNT` → `seq` of the last commit that changed that day."""
+
+    def day(self, ordinal: int, account_id: str) -> bytes:
+        """Hash of an account's local day: encoded field → encoded value."""
+        return self._prefix + b"day:" + day_member(ordinal, account_id)
+
+
+def day_member(ordinal: int, account_id: str) -> bytes:
+    """An account's day as the sorted set of changed days names it."""
+    return b"%d:%s" % (ordinal, account_id.encode())
+
+
+def split_day_member(member: bytes) -> tuple[int, str]:
+    """The day and account of `day_member`."""
+    ordinal, _, account_id = member.partition(b":")
+    return int(ordinal), account_id.decode()
+
+
+def contact_key(account_id: str, contact_id: str) -> bytes:
+    """The field of a contact's state. A length first, so that no two pairs of ids make one key."""
+    account = account_id.encode()
+    return b"%d:%s%s" % (len(account), account, contact_id.encode())
+
+
+def archive_field(contact: bytes, number: int) -> bytes:
+    """The field of a chunk of a contact's archive."""
+    return contact + b"#%d" % number
+
+
+def rules_field(account_id: str, version: int) -> bytes:
+    """The field of one version of an account's settings."""
+    return b"%s#%d" % (account_id.encode(), version)
+
+
+class NamespaceKeys:
+    """The keys of a namespace that belong to no shard."""
+
+    __slots__ = ("meta", "namespace", "rebuild", "settings", "settings_log")
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        prefix = f"{{mediana:{namespace}}}:".encode()
+        self.meta = prefix + b"meta"
+        """Hash: `format`, `partitions`, `topic_prefix`, `created_at`."""
+        self.settings = prefix + b"settings"
+        """Hash: account → its current settings."""
+        self.settings_log = prefix + b"settings-log"
+        """Hash: `version`, another one after each change, and per partition `position:P`."""
+        self.rebuild = prefix + b"rebuild"
+        """Hash: `from`, `begun_at`; there while a rebuild into this namespace is at work."""
+
+    def shard(self, shard: int) -> ShardKeys:
+        """The keys of one shard."""
+        return ShardKeys(self.namespace, shard)

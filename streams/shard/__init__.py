@@ -1,0 +1,1 @@
+"""One shard's single writer: apply a batch and commit it."""

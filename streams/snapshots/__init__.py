@@ -1,0 +1,1 @@
+"""From what shards hold to published reports, and reading them."""

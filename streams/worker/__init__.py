@@ -1,0 +1,1 @@
+"""`mediana worker`, put together."""
