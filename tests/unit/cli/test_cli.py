@@ -179,7 +179,7 @@ def test_snapshot_hands_over_its_arguments(
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    serve = Recorder(monkeypatch, "http")
+    serve = Recorder(monkeypatch, "web.server")
     monkeypatch.setenv("MEDIANA_HTTP_PORT", "8181")
     assert main(["serve"]) == 0
     assert serve.calls[0][0].http_port == 8181
@@ -299,7 +299,7 @@ def test_a_reader_who_leaves_is_no_reason_for_noise(tmp_path: Path) -> None:
 
 def test_replay_and_business_time_load_no_client_of_kafka_or_redis() -> None:
     code = (
-        "import sys; from streams import replay, business_time, cli; "
+        "import sys; from streams.cli import business_time, main, replay; "
         "print([name for name in ('aiokafka', 'redis', 'faust', 'aiohttp') if name in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
