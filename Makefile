@@ -84,11 +84,13 @@ fmt: install ## put the code into the format that lint asks for
 jars: install ## fetch Kafka's jars into the cache (demo and test do it by themselves)
 	@$(BIN)/python -m streams.local.jars
 
-tools: install ## what some tests drive: a browser, axe, promtool, curl, redis-cli (installs them as root on Debian, else says how)
-	@sh tests/tools.sh
-	@$(BIN)/python -m tests.browser.axe || true
+tools: install ## what tests run beside Kafka and Redis, from tests/programs.py (installs it as root on Debian, else says how)
+	@$(BIN)/python -m tests.programs
+	@$(BIN)/python -m tests.npm
 
-test: install jars tools ## every test, against a real Kafka and a real Redis (PYTEST='-k name' narrows)
+# A test whose program is missing fails and names it; the others run.
+test: install jars ## every test, against a real Kafka and a real Redis (PYTEST='-k name' narrows)
+	@$(MAKE) --no-print-directory tools || true
 	$(call rust,--version,test $(OFFLINE))
 	$(BIN)/python -m pytest $(PYTEST)
 

@@ -7,9 +7,10 @@ Where a change of the clock repeats a reading or skips it, `first_instant_ms` an
 or the second occurrence of a repeated one, the first real instant after the gap for a skipped one.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+
+from schemas import zones
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -34,27 +35,18 @@ _REMEMBERED_DAYS = 512
 _REMEMBERED_HOURS = 8192
 
 
-def load_zone(name: str) -> ZoneInfo:
-    """The zone of an IANA name. Raises `ValueError` when there is none of that name."""
-    try:
-        return ZoneInfo(name)
-    except (KeyError, OSError, ValueError):
-        # By the name's form the library raises any of the three: unknown, a folder such as "America", not a name.
-        raise ValueError(f"{name!r} is not an IANA time zone") from None
-
-
-def offset_ms(zone: ZoneInfo, instant_ms: int) -> int:
+def offset_ms(zone: tzinfo, instant_ms: int) -> int:
     """How far the wall clock is ahead of UTC at an instant (negative: behind)."""
     instant_ms = min(max(instant_ms, _EARLIEST_MS), _LATEST_MS)
     return _whole_ms((_EPOCH + timedelta(milliseconds=instant_ms)).astimezone(zone).utcoffset())
 
 
-def first_instant_ms(zone: ZoneInfo, wall_ms: int) -> int:
+def first_instant_ms(zone: tzinfo, wall_ms: int) -> int:
     """When the clock first shows a reading; if it skips it, the first instant after the gap."""
     return _instants_ms(zone, wall_ms)[0]
 
 
-def last_instant_ms(zone: ZoneInfo, wall_ms: int) -> int:
+def last_instant_ms(zone: tzinfo, wall_ms: int) -> int:
     """When the clock shows a reading for the last time; if it skips it, the first instant after the gap."""
     return _instants_ms(zone, wall_ms)[1]
 
@@ -72,7 +64,7 @@ class LocalCalendar:
     """
 
     def __init__(self, timezone: str) -> None:
-        self._zone = load_zone(timezone)
+        self._zone = zones.zone(timezone)
         self._offset_of_utc_day = lru_cache(maxsize=_REMEMBERED_DAYS)(self._find_offset_of_utc_day)
 
     def day_and_hour(self, instant_ms: int) -> tuple[int, int]:
@@ -131,7 +123,7 @@ class LocalCalendar:
 
 
 @lru_cache(maxsize=_REMEMBERED_HOURS)
-def _hours_of_day(zone: ZoneInfo, day_number: int) -> tuple[int, ...]:
+def _hours_of_day(zone: tzinfo, day_number: int) -> tuple[int, ...]:
     midnight = midnight_wall_ms(day_number)
     start_ms = first_instant_ms(zone, midnight)
     end_ms = last_instant_ms(zone, midnight + DAY_MS)
@@ -141,7 +133,7 @@ def _hours_of_day(zone: ZoneInfo, day_number: int) -> tuple[int, ...]:
     return tuple(_most_shown(runs, midnight + hour * HOUR_MS) for hour in range(24))
 
 
-def _wall_runs(zone: ZoneInfo, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+def _wall_runs(zone: tzinfo, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
     """The wall readings shown from one instant to another, a run for each stretch without a change of offset."""
     runs = []
     while start_ms < end_ms:
@@ -161,7 +153,7 @@ def _most_shown(runs: list[tuple[int, int]], hour_wall_ms: int) -> int:
     return max((sum(start <= moment < end for start, end in shown) for moment, _ in shown), default=0)
 
 
-def _instants_ms(zone: ZoneInfo, wall_ms: int) -> tuple[int, int]:
+def _instants_ms(zone: tzinfo, wall_ms: int) -> tuple[int, int]:
     """The first and the last instant at which the clock shows a reading; both the end of the gap if it never does."""
     reading = (_NAIVE_EPOCH + timedelta(milliseconds=wall_ms)).replace(tzinfo=zone)
     first_ms = wall_ms - _whole_ms(reading.utcoffset())
@@ -173,7 +165,7 @@ def _instants_ms(zone: ZoneInfo, wall_ms: int) -> tuple[int, int]:
     return change_ms, change_ms
 
 
-def _change_ms(zone: ZoneInfo, before_ms: int, after_ms: int) -> int:
+def _change_ms(zone: tzinfo, before_ms: int, after_ms: int) -> int:
     """The first instant of the new offset, between two instants whose offsets differ (found by halving)."""
     offset = offset_ms(zone, before_ms)
     while after_ms - before_ms > 1:
@@ -186,5 +178,5 @@ def _change_ms(zone: ZoneInfo, before_ms: int, after_ms: int) -> int:
 
 
 def _whole_ms(offset: timedelta | None) -> int:
-    assert offset is not None  # every zone of `zoneinfo` knows its offset at every instant
+    assert offset is not None  # every zone knows its offset at every instant
     return offset // _MILLISECOND

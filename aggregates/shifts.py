@@ -17,9 +17,9 @@ from aggregates.localtime import (
     MINUTE_MS,
     first_instant_ms,
     last_instant_ms,
-    load_zone,
     midnight_wall_ms,
 )
+from schemas import zones
 from schemas.accounts import Interval, ScheduleVersion, Weekday
 
 # The days looked at for one day are its neighbours; a long wait is walked in order, so these few are asked again.
@@ -34,7 +34,7 @@ class Shifts:
     """
 
     def __init__(self, version: ScheduleVersion, default_timezone: str) -> None:
-        self._zone = load_zone(default_timezone if version.timezone is None else version.timezone)
+        self._zone = zones.zone(default_timezone if version.timezone is None else version.timezone)
         self._weekly = [_hours(version.weekly.get(weekday, ())) for weekday in get_args(Weekday)]  # Monday first
         self._holidays = {_day_number(day) for day in version.holidays}
         self._special_days = {_day_number(day): _hours(hours) for day, hours in version.special_days.items()}

@@ -8,11 +8,11 @@ settings record would give numbers nobody asked for.
 import re
 from datetime import date
 from typing import Annotated, Literal, get_args
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas import zones
 from schemas.errors import InvalidSettings
 from schemas.events import Channel, Id, Name
 from schemas.limits import MAX_RECORD_BYTES
@@ -180,6 +180,6 @@ def _check_date(where: str, text: str) -> None:
 
 def _check_zone(where: str, name: str) -> None:
     try:
-        ZoneInfo(name)
-    except (KeyError, OSError, ValueError):  # an unknown zone is a KeyError
-        raise InvalidSettings("malformed", f"{where}: {name!r} is not an IANA time zone") from None
+        zones.zone(name)
+    except ValueError as error:
+        raise InvalidSettings("malformed", f"{where}: {error}") from None

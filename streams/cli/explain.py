@@ -4,10 +4,9 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 from redis.exceptions import RedisError
@@ -16,6 +15,7 @@ from aggregates.explanation import Measure, Moment, explain
 from aggregates.history import ContactHistory, Outcome
 from aggregates.report import instant_text
 from aggregates.rules import Rules, RulesBook
+from schemas import zones
 from schemas.accounts import decode_settings, default_settings
 from schemas.events import Event, instant_us, type_name
 from streams.cli.replay import Replay, read_events, read_settings
@@ -111,7 +111,7 @@ def _print(
         }
         sys.stdout.write(orjson.dumps(document).decode() + "\n")
         return
-    zone = ZoneInfo(rules.settings.timezone)
+    zone = zones.zone(rules.settings.timezone)
     sys.stdout.write(f"Contact {contact} of account {account}, times in {rules.settings.timezone}\n")
     for line in _lines(moments, zone):
         sys.stdout.write(line + "\n")
@@ -120,7 +120,7 @@ def _print(
         sys.stdout.write(f"{at}  {type_name(event)}  {event.id}\n    not counted: {rule}\n")
 
 
-def _lines(moments: Iterable[Moment], zone: ZoneInfo) -> Iterator[str]:
+def _lines(moments: Iterable[Moment], zone: tzinfo) -> Iterator[str]:
     for moment in moments:
         details = [
             f"{name} {value}"
@@ -139,7 +139,7 @@ def _lines(moments: Iterable[Moment], zone: ZoneInfo) -> Iterator[str]:
                 yield from _measure_lines(note.measure, zone)
 
 
-def _measure_lines(measure: Measure, zone: ZoneInfo) -> Iterator[str]:
+def _measure_lines(measure: Measure, zone: tzinfo) -> Iterator[str]:
     yield f"        from {_local(measure.since_ms, zone)} to {_local(measure.until_ms, zone)}"
     yield f"        elapsed {measure.elapsed_ms / 1000:.3f} s, business {measure.business_ms / 1000:.3f} s"
     if measure.schedule is None:
@@ -192,6 +192,6 @@ def _excluded_document(event: Event, rule: str) -> dict[str, Any]:
     }
 
 
-def _local(instant_ms: int, zone: ZoneInfo) -> str:
+def _local(instant_ms: int, zone: tzinfo) -> str:
     moment = datetime.fromtimestamp(instant_ms / 1000, UTC).astimezone(zone)
     return moment.isoformat(sep=" ", timespec="milliseconds")

@@ -28,11 +28,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas import zones
 from schemas.errors import InvalidEvent, UnknownType
 from schemas.events import EVENT_TYPES, Event, decode_event, encode_event, type_name
 
@@ -193,7 +193,7 @@ class ExportMapping(Struct, frozen=True):
             if zone is None:
                 raise InvalidEvent(BAD_TIME, f"{text[:80]!r} has no offset, and the mapping names no zone")
             # An hour that the clock shows twice is its first occurrence; one that it skips is counted on from before.
-            moment = moment.replace(tzinfo=ZoneInfo(zone))
+            moment = moment.replace(tzinfo=zones.zone(zone))
         try:
             return moment.astimezone(UTC).isoformat()
         except OverflowError:
@@ -323,9 +323,9 @@ def _check_fields(where: str, rule: _Rule) -> None:
 def _check_zone(where: str, zone: str | None) -> None:
     try:
         if zone is not None:
-            ZoneInfo(zone)
-    except (KeyError, OSError, ValueError):
-        raise MappingError(f"{where}: {zone!r} is not an IANA time zone") from None
+            zones.zone(zone)
+    except ValueError as error:
+        raise MappingError(f"{where}: {error}") from None
 
 
 def _whole_number(text: str) -> int | str:

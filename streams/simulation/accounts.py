@@ -6,11 +6,11 @@ them under other ids.
 
 from datetime import UTC, date, datetime, time, timedelta
 from random import Random
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
 
+from schemas import zones
 from schemas.accounts import WEEKDAYS, AccountSettings, decode_settings, encode_settings
 
 SECOND_MS = 1_000
@@ -85,7 +85,7 @@ class OpeningHours:
     """
 
     def __init__(self, settings: AccountSettings, schedule: str | None) -> None:
-        self.zone = ZoneInfo(settings.timezone)
+        self.zone = zones.zone(settings.timezone)
         versions = settings.schedules.get(schedule or "", ())
         self._version = versions[-1] if versions else None
 

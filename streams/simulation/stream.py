@@ -12,10 +12,10 @@ import heapq
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from random import Random
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from schemas import zones
 from schemas.events import Event
 from streams.simulation.accounts import (
     DAY_MS,
@@ -122,7 +122,7 @@ class _Arrivals:
     def _natural(self, rng: Random) -> Iterator[int]:
         """By the account's local days and hours, from the plan's first instant on."""
         start_ms = self._plan.now_ms - self._plan.days * DAY_MS
-        zone = ZoneInfo(self._company.settings.timezone)
+        zone = zones.zone(self._company.settings.timezone)
         day = to_datetime(start_ms).astimezone(zone).date()
         mean_per_day = self._plan.contacts_per_day * self._company.size
         while mean_per_day > 0:

@@ -4,8 +4,6 @@ import asyncio
 import base64
 import itertools
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +12,6 @@ from typing import Any
 
 import aiohttp
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START_SECONDS = 60
 WAIT_SECONDS = 20
 
@@ -25,12 +22,6 @@ KEYS: dict[str, dict[str, Any]] = {
     "Escape": {"windowsVirtualKeyCode": 27},
 }
 """Keys that do something only with more than their name."""
-
-
-def find_browser() -> str | None:
-    """The browser named by MEDIANA_CHROMIUM, else the first of `NAMES` on the PATH."""
-    named = os.environ.get("MEDIANA_CHROMIUM")
-    return named or next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Tab:

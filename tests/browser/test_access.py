@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streams.http.tokens import Access
 from tests.browser.axe import ARCHIVE, AxeMissing, axe_source, violations
+from tests.browser.axe import axe_source, violations
 from tests.browser.chromium import Browser, Tab
 from tests.browser.opening import DRAWN, click, page, text_of
 from tests.support.fake_reader import FakeReader
@@ -165,14 +166,6 @@ async def test_a_fault_would_be_found(browser: Browser, reader: FakeReader, axe:
         found = {(one.impact, one.rule) for one in await violations(tab, axe)}
         assert {("serious", "color-contrast"), ("critical", "button-name")} <= found
         assert [one.partition(":")[0] for one in await tab.run(SMALL_TARGETS)] == ["period-today", "range-apply"]
-
-
-async def test_axe_that_cannot_be_fetched_or_was_changed_fails_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(AxeMissing, match=r"npm pack axe-core@[\d.]+` elsewhere and put axe-core-[\d.]+tgz into"):
-        axe_source(tmp_path, npm="no-such-npm")
-    (tmp_path / ARCHIVE).write_bytes(b"something else")
-    with pytest.raises(AxeMissing, match="delete it"):
-        axe_source(tmp_path)
 
 
 async def test_the_page_is_light_and_asks_nobody_else(browser: Browser, reader: FakeReader) -> None:

@@ -36,6 +36,7 @@ from streams.redis.keys import NamespaceKeys, archive_field, contact_key, split_
 from streams.redis.ledger import Positions, RedisLedger
 from streams.redis.settings_store import RulesStore
 from streams.shard.batch import Batch, BatchProcessor
+from tests import native
 from tests.support.fake_redis import FakeRedis, no_hook
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
@@ -217,7 +218,7 @@ async def work(world: World, hook: Any = stepwise, passing: Passing = as_it_is) 
     log: Any = world
     rules = RulesStore(client, world.keys, 10)
     limit = DeadLetterLimit(1, 100, 0)
-    compiled = CompiledFold(open_library(), cache_accounts=2)
+    compiled = CompiledFold(native.library(), cache_accounts=2)
     processor = BatchProcessor(rules, log, limit, _METRICS, CONFIG.lateness_ms, compiled=compiled)
     claims = Claims(CONFIG, log, lambda shard: RedisLedger(client, world.keys.shard(shard), shard, now_ms=_no_clock))
     feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes, run_of=compiled.run_of)

@@ -1,12 +1,13 @@
 """The alert rules in Prometheus' own hands: checked and tested by promtool, as an operator does it."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests import programs
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards" / "mediana.json"
@@ -14,14 +15,7 @@ DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards" / "m
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.fail(
-            "promtool is not on the PATH, and the alerts cannot be tested without it. Debian, Ubuntu: "
-            "apt install --no-install-recommends prometheus (only promtool is used, the server need not run); "
-            "elsewhere: https://prometheus.io/download/, or brew install prometheus."
-        )
-    return found
+    return programs.need("promtool")
 
 
 def ask(*command: str) -> tuple[int, str]:

@@ -32,6 +32,7 @@ from tests.conftest import KafkaAddress
 from tests.support.doc_runner import METRICS_PORTS, Desk
 from tests.support.documented import PAGES, ROOT, blocks, commands
 from tests.support.node import node_folder
+from tests import npm, programs
 
 Edits: TypeAlias = Callable[[Desk], Mapping[str, str]]
 Hook: TypeAlias = Callable[[Desk], None]
@@ -476,9 +477,9 @@ def test_the_python_reader_of_the_page_shows_each_revision(desk: Desk) -> None:
 def test_the_node_reader_of_the_page_shows_each_revision(desk: Desk) -> None:
     (block,) = blocks((ROOT / "docs/snapshot.md").read_text(encoding="utf-8"), "js")
     # Imports are looked up from where the file lies.
-    (desk.folder / "node_modules").symlink_to(node_folder() / "node_modules")
+    npm.unpack(npm.NODE_EXAMPLES, desk.folder / "node_modules")
     (desk.folder / "reader.mjs").write_text(desk.edited(block), encoding="utf-8")
-    read_on(desk, "node", "reader.mjs")
+    read_on(desk, programs.need("Node 18 or newer"), "reader.mjs")
 
 
 # --- the pages --------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from streams.local.jars import java_command, kafka_jars
 from streams.local.kafka import Kafka
 from tests.conftest import KafkaAddress
 from tests.support.node import node_folder
+from tests import npm, programs
 
 PRODUCERS = Path(__file__).parents[2] / "docs" / "producers"
 
@@ -264,7 +265,7 @@ async def test_the_java_example_sends_what_a_worker_reads(config: Config) -> Non
 
 async def test_the_node_example_sends_what_a_worker_reads(config: Config, tmp_path: Path) -> None:
     # Imports are looked up from where the file lies.
-    (tmp_path / "node_modules").symlink_to(node_folder() / "node_modules")
+    npm.unpack(npm.NODE_EXAMPLES, tmp_path / "node_modules")
     example = tmp_path / "producer.mjs"
     shutil.copyfile(PRODUCERS / "producer.mjs", example)
-    await check_example(config, await produced(config, "node", example))
+    await check_example(config, await produced(config, programs.need("Node 18 or newer"), example))

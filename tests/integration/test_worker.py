@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from streams.kafka.gaps import complete_from, decode_gaps
+from tests import native
 from tests.support.cluster import Site, folded, golden
 
 
@@ -15,6 +16,8 @@ async def test_a_backlog_in_all_codecs_is_folded_exactly_and_sigterm_ends_well(
     accounts, events = golden()
     await site.create_topics()
     await site.send(accounts, events)
+    if fold == "compiled":
+        native.library()
     worker = site.start_worker(FOLD=fold)
     await site.wait_for(lambda applied: applied == len(events))
     assert await site.counters() == folded(accounts, events)

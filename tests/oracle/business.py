@@ -5,10 +5,10 @@ instants one by one. Everything is in whole microseconds, so nothing is rounded.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from schemas import zones
 from tests.oracle.instants import local, to_us
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -47,7 +47,7 @@ class Version:
     """One version of a schedule: weekly hours, holidays and special days in one zone."""
 
     def __init__(self, settings: Mapping[str, Any], account_zone: str) -> None:
-        self._zone = ZoneInfo(settings.get("timezone") or account_zone)
+        self._zone = zones.zone(settings.get("timezone") or account_zone)
         self._weekly: Mapping[str, Any] = settings.get("weekly") or {}
         self._holidays = {date.fromisoformat(day) for day in settings.get("holidays") or ()}
         special: Mapping[str, Any] = settings.get("special_days") or {}
@@ -91,17 +91,17 @@ class Version:
         return first_instant_us(day, opens, self._zone), end_us
 
 
-def first_instant_us(day: date, clock: str, zone: ZoneInfo) -> int:
+def first_instant_us(day: date, clock: str, zone: tzinfo) -> int:
     """When the clock on the wall first shows that time; in a skipped hour, the first real instant after it."""
     return _instant_us(day, clock, zone, fold=0)
 
 
-def last_instant_us(day: date, clock: str, zone: ZoneInfo) -> int:
+def last_instant_us(day: date, clock: str, zone: tzinfo) -> int:
     """When the clock on the wall last shows that time; in a skipped hour, the first real instant after it."""
     return _instant_us(day, clock, zone, fold=1)
 
 
-def _instant_us(day: date, clock: str, zone: ZoneInfo, *, fold: int) -> int:
+def _instant_us(day: date, clock: str, zone: tzinfo, *, fold: int) -> int:
     wall = datetime.combine(day, time.fromisoformat(clock))
     moment = wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) == wall:
@@ -109,7 +109,7 @@ def _instant_us(day: date, clock: str, zone: ZoneInfo, *, fold: int) -> int:
     return to_us(_end_of_gap(wall, zone))
 
 
-def _end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
+def _end_of_gap(wall: datetime, zone: tzinfo) -> datetime:
     """The instant the clock jumped over `wall`, found by halving: before it the offset is the old one."""
     before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
     after = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)

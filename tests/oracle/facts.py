@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from schemas import zones
 from tests.oracle.business import Clock
 from tests.oracle.instants import instant_us, local
 
@@ -147,7 +147,7 @@ class Account:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.id: str = settings["account_id"]
-        self.zone = ZoneInfo(settings.get("timezone") or "UTC")
+        self.zone = zones.zone(settings.get("timezone") or "UTC")
         self.clock = Clock(settings)
         channels = settings.get("effective_channels")
         self.effective_channels = frozenset(EFFECTIVE_CHANNELS if channels is None else channels)

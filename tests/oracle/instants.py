@@ -1,8 +1,7 @@
 """Instants as whole microseconds since 1970, read from the text of an event."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 SECOND_US = 1_000_000
 HOUR_US = 3_600 * SECOND_US
@@ -30,6 +29,6 @@ def utc(at_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at_us)
 
 
-def local(at_us: int, zone: ZoneInfo) -> datetime:
+def local(at_us: int, zone: tzinfo) -> datetime:
     """What a clock on the wall shows at that instant."""
     return utc(at_us).astimezone(zone)

@@ -6,10 +6,10 @@ that taking any step out leaves a life that still makes sense: this is what lets
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from schemas import zones
 from tests.oracle.business import first_instant_us
 from tests.oracle.choices import Choices
 from tests.oracle.instants import HOUR_US, SECOND_US, instant_us, local, utc
@@ -88,7 +88,7 @@ ACCOUNTS: tuple[Mapping[str, Any], ...] = (
      "targets": {"first_response_seconds": 300, "response_seconds": 600}},
 )  # fmt: skip
 
-# Ordinary days, and the eves of clock changes of the zones above (March and April 2026, and one in November).
+# Ordinary days, and the eves of clock changes of the zones above (March and April 2026, November 2025).
 BIRTHS = (
     "2026-03-10T12:00:00Z",
     "2026-03-17T20:00:00Z",
@@ -96,7 +96,7 @@ BIRTHS = (
     "2026-03-07T22:00:00Z",
     "2026-03-28T21:00:00Z",
     "2026-04-04T12:00:00Z",
-    "2026-10-31T23:00:00Z",
+    "2025-11-01T23:00:00Z",
 )
 OFFSETS = ("Z", "Z", "Z", "+00:00", "+01:00", "-03:00", "+05:30", "-09:45")
 
@@ -165,7 +165,7 @@ def moment_of_birth(choices: Choices) -> int:
 
 def life(account: Mapping[str, Any], contact: str, born_us: int, steps: Sequence[Step]) -> list[Event]:
     """The events of the steps, in the order of their stamps but for what sequences and ids say."""
-    zone = ZoneInfo(account.get("timezone") or "UTC")
+    zone = zones.zone(account.get("timezone") or "UTC")
     now_us = born_us
     current = 0
     events: list[Event] = []
@@ -224,7 +224,7 @@ def _gap_ms(choices: Choices) -> int:
     )
 
 
-def _snapped_us(what: str, now_us: int, zone: ZoneInfo) -> int:
+def _snapped_us(what: str, now_us: int, zone: tzinfo) -> int:
     """The next local midnight; or the next clock change within ten weeks, looked for hour by hour."""
     if what == "midnight":
         return first_instant_us(local(now_us, zone).date() + timedelta(days=1), "00:00", zone)

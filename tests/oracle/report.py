@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from schemas import zones
 from tests.oracle.arrival import split
 from tests.oracle.business import WEEKDAYS
 from tests.oracle.facts import Answer, ContactFacts, Interaction, Waiting, tell_all
@@ -46,7 +46,7 @@ class Oracle:
 
     def __init__(self, events: Iterable[Event], accounts: Iterable[Mapping[str, Any]]) -> None:
         accounts = list(accounts)
-        self._zones = {account["account_id"]: ZoneInfo(account.get("timezone") or "UTC") for account in accounts}
+        self._zones = {account["account_id"]: zones.zone(account.get("timezone") or "UTC") for account in accounts}
         self.facts = tell_all(events, accounts)
 
     @classmethod
@@ -66,7 +66,7 @@ class Oracle:
         if last < first:
             raise ValueError(f"{first} is after {last}")
         asked = filters if isinstance(filters, Filters) else Filters.of(filters or {})
-        zone = self._zones.get(account, ZoneInfo("UTC"))
+        zone = self._zones.get(account, zones.zone("UTC"))
         contacts = [facts for facts in self.facts.get(account, []) if passes(asked.origin, facts.origin)]
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         nobody_in_particular = not asked.advisor  # where no advisor takes part, that filter has no meaning
@@ -278,7 +278,7 @@ def _heatmap(contacts: Iterable[ContactFacts], days: Sequence[date], asked: Filt
     return cells
 
 
-def _heatmap_occurrences(first: date, last: date, zone: ZoneInfo) -> dict[str, list[int]]:
+def _heatmap_occurrences(first: date, last: date, zone: tzinfo) -> dict[str, list[int]]:
     """How often each hour occurred: none where the clock jumped over the whole of it, twice where it was shown again.
 
     Walks real time in steps of five minutes (every offset in use now is a multiple of that), and counts each hour of a

@@ -26,6 +26,7 @@ from streams.fold.compiled import open_library
 from streams.fold.compiled_fold import CompiledFold
 from streams.kafka.clients import EVENT_TOPICS
 from streams.redis.keys import contact_key
+from tests import native
 from tests.support.records import record, taken_of
 
 LATENESS_MS = 3_600_000
@@ -131,7 +132,7 @@ SPLICES = (
 
 @pytest.fixture(scope="module")
 def compiled() -> CompiledFold:
-    return CompiledFold(open_library(), cache_accounts=2)
+    return CompiledFold(native.library(), cache_accounts=2)
 
 
 def is_taken(compiled: CompiledFold, value: bytes, topic: int, key: bytes = b"ana") -> bool:

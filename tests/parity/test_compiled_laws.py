@@ -32,6 +32,7 @@ from streams.redis.keys import contact_key
 from streams.shard.caches import DayKey
 from streams.shard.day_values import Sums
 from streams.simulation.stream import Plan, simulate
+from tests import native
 from tests.oracle.histories import History, arrivals, histories, random_arrival, random_history
 from tests.oracle.lives import ACCOUNTS
 from tests.support.comparison import Plain
@@ -47,8 +48,7 @@ BOOKS = {account["account_id"]: RulesBook(Rules(decode_settings(orjson.dumps(acc
 
 @pytest.fixture(scope="module")
 def compiled() -> CompiledFold:
-    library = open_library()  # raises, and does not skip, where it was not built
-    return CompiledFold(library, cache_accounts=2)
+    return CompiledFold(native.library(), cache_accounts=2)
 
 
 class Shard:
@@ -182,7 +182,7 @@ def test_any_arrival_of_any_history_is_folded_alike(compiled: CompiledFold, data
 
 def test_what_the_settings_cannot_answer_is_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
     event = {**HEAD, "type": "message.received", "conversation_id": "k", "channel": "email"}
-    fresh = CompiledFold(open_library(), cache_accounts=2)
+    fresh = CompiledFold(native.library(), cache_accounts=2)
     scanned = fresh.contacts(arrived([event], 0, fresh.run_of))
     (contact,) = scanned.accounts
     monkeypatch.setattr(LocalCalendar, "offsets_of_day", lambda *_: date.fromordinal(0))  # there is no such day

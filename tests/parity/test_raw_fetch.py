@@ -20,6 +20,7 @@ from streams.records import decompress as record_batches
 from streams.records import fetch as raw_fetch
 from streams.records.columns import Run
 from streams.records.decompress import decompressed
+from tests import native
 
 PARTITION = TopicPartition("t", 3)
 ELSEWHERE = TopicPartition("accounts", 0)
@@ -32,7 +33,7 @@ Part = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 
 @pytest.fixture(scope="module")
 def compiled() -> CompiledFold:
-    return CompiledFold(open_library(), cache_accounts=2)
+    return CompiledFold(native.library(), cache_accounts=2)
 
 
 def batch_of(parts: Sequence[Part], first: int, *, codec: int = 0, transactional: bool = False) -> bytes:

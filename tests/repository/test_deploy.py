@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from streams.monitoring.catalogue import WORKER_METRICS, Metric
 from streams.monitoring.server import SERVER_METRICS
 from streams.snapshots.cron import LATE_SECONDS
 from streams.snapshots.metrics import SNAPSHOTTER_METRICS
+from tests import programs
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -262,10 +262,7 @@ def test_the_example_environment_is_a_valid_set_of_settings() -> None:
 
 
 def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path) -> None:
-    """Where there is no systemd (macOS, a bare container) the other tests of the units must do."""
-    verify = shutil.which("systemd-analyze")
-    if verify is None:
-        return
+    verify = programs.need("systemd-analyze")
     program = tmp_path / "mediana"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)

@@ -30,7 +30,7 @@ CORE_MAY_USE = frozenset(
             "fractions",
         ),
         *("functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "string", "struct", "types"),
-        *("typing", "typing_extensions", "unicodedata", "zlib", "zoneinfo", "msgspec"),
+        *("typing", "typing_extensions", "unicodedata", "zlib", "msgspec"),
     }
 )
 # datetime and date are values, but these of their methods look at the clock.

@@ -3,7 +3,6 @@ shown in tests/integration/test_ingest.py."""
 
 import copy
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from schemas.asyncapi import FILE, document
 from schemas.events import EVENT_TYPES, type_name
 from schemas.published import render
 from schemas.topics import topics
+from tests import programs
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "producers"
 
@@ -45,9 +45,8 @@ def test_the_python_example_compiles() -> None:
     compile(source("producer.py"), "producer.py", "exec")
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no Node on this machine")
 def test_the_node_example_is_valid() -> None:
-    subprocess.run(["node", "--check", EXAMPLES / "producer.mjs"], check=True, timeout=60)
+    subprocess.run([programs.need("Node 18 or newer"), "--check", EXAMPLES / "producer.mjs"], check=True, timeout=60)
 
 
 # --- AsyncAPI ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -12,6 +11,7 @@ from aggregates.counters import encode_field, encode_value
 from aggregates.filters import Filters
 from aggregates.periods import period
 from aggregates.report import metrics, table_filters
+from schemas import zones
 from schemas.accounts import AccountSettings, decode_settings
 from schemas.events import decode_event
 from streams.cli.replay import Replay
@@ -79,7 +79,7 @@ def expected_waiting(oracle: Oracle, account: Mapping[str, Any], first: date, la
     """The waits that began in the range, from the oracle's."""
     if asked.get("advisor"):
         return None
-    zone = ZoneInfo(account.get("timezone") or "UTC")
+    zone = zones.zone(account.get("timezone") or "UTC")
     since = [
         (datetime.fromtimestamp(wait.since_us // 1000 / 1000, UTC), wait.snoozed)
         for wait in oracle.waiting(account["account_id"], asked)

@@ -6,7 +6,6 @@ else is run as it is printed, by bash. `mediana` is this program; `redis-cli` an
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -15,11 +14,10 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from streams.local.ports import LOOPBACK, ask, free_port
 from streams.local.process import Process
 from streams.local.redis import redis_command
+from tests import programs
 from tests.support.documented import ROOT
 
 METRICS_PORTS = {
@@ -148,25 +146,18 @@ class Desk:
 
     def _programs(self) -> Path:
         """A folder of the programs that lead to this program and to the test's servers."""
-        programs = self.folder.with_name(f"{self.folder.name}-bin")
-        programs.mkdir()
+        programs.need("curl")
+        own = self.folder.with_name(f"{self.folder.name}-bin")
+        own.mkdir()
         lines = {
             "mediana": shlex.join([sys.executable, "-m", "streams.cli.main"]),
-            "redis-cli": f'{_required("redis-cli", "valkey-cli")} -p "$DESK_REDIS_PORT"',
+            "redis-cli": f'{shlex.quote(programs.need("redis-cli"))} -p "$DESK_REDIS_PORT"',
             "redis-server": f'{shlex.quote(redis_command())} --bind {LOOPBACK} --port "$DESK_REDIS_PORT"',
         }
         for name, line in lines.items():
-            (programs / name).write_text(f'#!/bin/sh\nexec {line} "$@"\n')
-            (programs / name).chmod(0o755)
-        return programs
-
-
-def _required(*names: str) -> str:
-    """The path of a program that the documentation uses. Fails the test if there is none."""
-    for name in names:
-        if found := shutil.which(name):
-            return shlex.quote(found)
-    pytest.fail(f"{names[0]} is not on the PATH, and the documentation uses it; `make tools` says how to get it.")
+            (own / name).write_text(f'#!/bin/sh\nexec {line} "$@"\n')
+            (own / name).chmod(0o755)
+        return own
 
 
 def _answers(url: str) -> bool:

@@ -1,20 +1,18 @@
 """A Kafka and a Redis that let nobody in without a password over TLS, with certificates made on the spot."""
 
 import re
-import shutil
 import socket
 import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from streams.local.jars import java_command, kafka_jars
 from streams.local.kafka import Kafka
 from streams.local.ports import LOOPBACK, free_port
 from streams.local.process import Process
 from streams.local.redis import Redis
+from tests import programs
 
 USER = "mediana"
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -45,15 +43,12 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Make them with `openssl`; fails with what to do where there is none."""
-    if shutil.which("openssl") is None:
-        pytest.fail(
-            "openssl is not on the PATH, and certificates are made with it. Debian, Ubuntu: apt install openssl"
-        )
+    """Make them with `openssl`."""
+    program = programs.need("openssl")
     made = Certificates(folder)
 
     def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)
+        subprocess.run([program, *arguments], check=True, capture_output=True, cwd=folder)
 
     def request(name: str) -> tuple[str, ...]:
         return ("req", "-newkey", "rsa:2048", "-nodes", "-keyout", str(made.key(name)), "-subj", f"/CN=test {name}")
@@ -151,7 +146,8 @@ class SecureRedis(Redis):
         return Process(
             self.name,
             [
-                *(*usual.command, "--port", "0", "--tls-port", str(self.port), "--aclfile", str(users)),
+                *(programs.need("a Redis with TLS"), *usual.command[1:]),
+                *("--port", "0", "--tls-port", str(self.port), "--aclfile", str(users)),
                 *("--tls-cert-file", str(made.certificate("server")), "--tls-key-file", str(made.key("server"))),
                 *("--tls-ca-cert-file", str(made.authority), "--tls-auth-clients", "optional"),
             ],

@@ -9,13 +9,13 @@ from streams.config import Config, ConfigError
 from streams.errors import Fatal
 from streams.fold import compiled
 from streams.fold.compiled import ABI, LIBRARY, MODES, Absent, Stale, load, open_library
+from tests import native
 
 
 @pytest.fixture
 def built() -> Path:
     """The library of this checkout."""
-    if not LIBRARY.exists():
-        pytest.skip("the compiled fold is not built: make native")
+    native.library()
     return LIBRARY
 
 
