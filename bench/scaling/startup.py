@@ -115,13 +115,15 @@ def _start(stand: Stand, config: Config, population: Population, number: int) ->
 
 
 def rebalances(stand: Stand, folder: Path, contacts: int) -> list[Pause]:
-    """Under steady traffic: one of two workers ends in good order, another one starts, one of two is killed."""
+    """Under steady traffic: one of two workers ends in good order, another one starts, one of two is killed,
+    with and without a new one in its place."""
     config, population = _site(stand, contacts)
     group = _Group(stand, folder, config, population)
     patience = BEFORE_SECONDS + 2 * config.kafka_session_timeout_seconds
     found = [
         group.pause("one of two stops (SIGTERM)", group.terminate, 7.0),
         group.pause("a second one starts", group.add, 7.0),
+        group.pause("one of two is killed and started again at once", group.restart, patience),
         group.pause("one of two is killed (kill -9)", group.kill, patience),
     ]
     stand.stop(group.workers)
@@ -154,6 +156,11 @@ class _Group:
     def kill(self) -> None:
         """The last one is killed."""
         self.workers[-1].process.send_signal(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """The last one is killed, and its supervisor starts another."""
+        self.kill()
+        self.add()
 
     def pause(self, title: str, act: Callable[[], object], seconds: float) -> Pause:
         """Traffic, and after a while `act`; how long the shards that changed hands stood still."""

@@ -45,6 +45,8 @@ class Claims:
         `ready` is awaited when the ledger is found: in an emptied Redis nothing is to be made ready.
         """
         ledger = self._ledger_of(feed.shard)
+        # A worker that cannot reach Kafka must not take the shard from one that can.
+        await self._ends(feed)
         claim = await ledger.claim()
         if claim is None:
             raise Fatal(
@@ -53,13 +55,7 @@ class Claims:
                 "one, restore it from a copy, or build anew with another MEDIANA_NAMESPACE; so too if the event topics "
                 "have more partitions now than when the namespace was made"
             )
-        try:
-            found_begins = await self._consumer.beginning_offsets(feed.partitions)
-            found_ends = await self._consumer.end_offsets(feed.partitions)
-        except KafkaError as error:
-            raise Unavailable(f"shard {feed.shard}: Kafka: {error!r}") from error
-        begins = Positions(*(found_begins[partition] for partition in feed.partitions))
-        ends = Positions(*(found_ends[partition] for partition in feed.partitions))
+        begins, ends = await self._begins(feed), await self._ends(feed)
         session = Session(feed.shard, ledger, claim, self._config.cache_contacts, self._config.cache_fields)
         gaps: dict[TopicPartition, tuple[int, int]] = {}
         for partition, position, begin, end in zip(feed.partitions, session.positions, begins, ends, strict=True):
@@ -74,6 +70,20 @@ class Claims:
             await ready(feed)
         if not feed.released:
             feed.offer(session, claim.checks, begins, ends)
+
+    async def _begins(self, feed: ShardFeed) -> Positions:
+        try:
+            found = await self._consumer.beginning_offsets(feed.partitions)
+        except KafkaError as error:
+            raise Unavailable(f"shard {feed.shard}: Kafka: {error!r}") from error
+        return Positions(*(found[partition] for partition in feed.partitions))
+
+    async def _ends(self, feed: ShardFeed) -> Positions:
+        try:
+            found = await self._consumer.end_offsets(feed.partitions)
+        except KafkaError as error:
+            raise Unavailable(f"shard {feed.shard}: Kafka: {error!r}") from error
+        return Positions(*(found[partition] for partition in feed.partitions))
 
     async def _accept(
         self,

@@ -1,7 +1,9 @@
 """Which shards and settings partitions this worker has, and what becomes of each: claimed, dropped, stopped.
 
-A rebalance only drops; claims run in tasks of their own, one per shard, and wait between tries. Every error of a shard
-ends up in `failed`, which decides by its kind.
+A rebalance stops nothing that stays: until the group has decided, every shard goes on, for the claim token in Redis
+refuses a worker whose shard another one has claimed. Then what went elsewhere is dropped, and what is new is claimed.
+Claims run in tasks of their own, one per shard, wait between tries, and wait while the group decides. Every error of a
+shard ends up in `failed`, which decides by its kind.
 """
 
 import asyncio
@@ -50,7 +52,8 @@ class Ownership:
         self.shards: dict[int, ShardFeed] = {}
         self.settings: dict[int, SettingsFeed] = {}
         self.joined = False
-        """Whether the group has given this worker its share, be it none."""
+        """Whether the group has given this worker its share, be it none, and is not about to give it another."""
+        self._decided = asyncio.Event()
         self.wake = asyncio.Event()
         self.fail = fail
         self._topics = config.topics
@@ -66,11 +69,27 @@ class Ownership:
 
     # --- the group's word --------------------------------------------------------------------------------------------
 
+    def revoked(self) -> None:
+        """The group is about to decide anew: what this worker has is in doubt, and goes on meanwhile. Does not wait.
+
+        Nothing is claimed until then, or a shard could be taken from the worker that the group gave it to.
+        """
+        self.joined = False
+        self._decided.clear()
+
     def assigned(self, shards: Iterable[int], settings: Iterable[int]) -> None:
         """The group gave this worker these shards and these partitions of the accounts topic. Does not wait."""
-        self.joined = True
+        shards, settings = list(shards), list(settings)
         now = asyncio.get_running_loop().time()
+        for shard in self.shards.keys() - set(shards):
+            self._release(self.shards.pop(shard))
+        for partition in self.settings.keys() - set(settings):
+            gone = self.settings.pop(partition)
+            gone.released = True
+            gone.drop()
         for shard in shards:
+            if shard in self.shards:
+                continue
             partitions = (
                 TopicPartition(self._topics.contacts, shard),
                 TopicPartition(self._topics.conversations, shard),
@@ -79,21 +98,18 @@ class Ownership:
             feed.idle_since = now
             self._start(self._claim(feed))
         for partition in settings:
+            if partition in self.settings:
+                continue
             opened = self.settings[partition] = SettingsFeed(TopicPartition(self._topics.accounts, partition))
             self._start(self._open_settings(opened))
+        self.joined = True
+        self._decided.set()
+        self.wake.set()
 
-    def released(self) -> None:
-        """The group takes everything away; what comes back is claimed anew. Does not wait."""
-        for feed in self.shards.values():
-            feed.released = True
-            if feed.drop() is not None:
-                self._metrics.sessions_dropped.labels("rebalance").inc()
-        for settings in self.settings.values():
-            settings.released = True
-            settings.drop()
-        self.shards.clear()
-        self.settings.clear()
-        self.joined = False
+    def _release(self, feed: ShardFeed) -> None:
+        feed.released = True
+        if feed.drop() is not None:
+            self._metrics.sessions_dropped.labels("rebalance").inc()
 
     async def close(self) -> None:
         """No more claims."""
@@ -136,7 +152,9 @@ class Ownership:
     def drop(self, feed: ShardFeed, cause: Cause) -> None:
         """End a shard's session, if it has one, and claim it again."""
         if feed.drop() is not None:
-            self._metrics.sessions_dropped.labels(cause).inc()
+            # Refused while the group decides: another worker has it already.
+            taken = cause == "lost" and not self.joined
+            self._metrics.sessions_dropped.labels("rebalance" if taken else cause).inc()
             self._start(self._claim(feed))
 
     def drop_settings(self, feed: SettingsFeed) -> None:
@@ -159,6 +177,9 @@ class Ownership:
     async def _claim(self, feed: ShardFeed) -> None:
         while not (feed.released or feed.stopped):
             await asyncio.sleep(_backoff(feed.failures))
+            await self._decided.wait()
+            if self.shards.get(feed.shard) is not feed:
+                return
             try:
                 await self._claims.claim(feed, self._await_settings)
             except (SessionLost, Unavailable) as error:
@@ -177,6 +198,9 @@ class Ownership:
         failures = 0
         while not feed.released:
             await asyncio.sleep(_backoff(failures))
+            await self._decided.wait()
+            if self.settings.get(feed.partition.partition) is not feed:
+                return
             try:
                 start = await self._rules.position(feed.partition.partition)
                 begin = (await self._consumer.beginning_offsets([feed.partition]))[feed.partition]

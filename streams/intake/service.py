@@ -1,8 +1,9 @@
 """The intake: one Kafka consumer for all three topics, feeding batches of owned shards to the agents.
 
-One task seeks, fetches and builds batches, so that nothing fetched before a seek lands after it. Claims run beside it
-(`streams.intake.ownership`); agents hand back what became of a batch. Of aiokafka only the public surface is used;
-what a fetch brings may come as a run (`streams.records.fetch`).
+One task tells the consumer what to read and from where, fetches and builds batches, so that nothing fetched before a
+seek lands after it. Claims run beside it (`streams.intake.ownership`), and so does the consumer group
+(`streams.intake.membership`); agents hand back what became of a batch. What a fetch brings may come as a run
+(`streams.records.fetch`).
 """
 
 import asyncio
@@ -12,13 +13,15 @@ from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from time import monotonic, time
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from mode import Service
 
 from schemas.topics import Topics
 from streams.config import Config
 from streams.errors import Fatal
+from streams.intake.membership import LOOK_SECONDS as MEMBERSHIP_SECONDS
+from streams.intake.membership import Membership
 from streams.intake.ownership import Ownership
 from streams.intake.settings_feed import SettingsBatch, SettingsFeed
 from streams.intake.shard_feed import ShardFeed
@@ -55,6 +58,7 @@ class Intake(Service):
         self,
         config: Config,
         consumer: AIOKafkaConsumer,
+        membership: Membership,
         ownership: Ownership,
         send_batch: Callable[[Batch], Awaitable[None]],
         send_settings: Callable[[SettingsBatch], Awaitable[None]],
@@ -63,7 +67,8 @@ class Intake(Service):
         super().__init__(**options)
         self.ownership = ownership
         self._consumer = consumer
-        self._topics = config.topics
+        self._membership = membership
+        self._assigned: set[TopicPartition] = set()
         self._most_records = 2 * config.batch_events
         self._send_batch = send_batch
         self._send_settings = send_settings
@@ -73,11 +78,8 @@ class Intake(Service):
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
-        """Join the group; what follows comes from the rebalance listener."""
-        topics = self._topics
-        self._consumer.subscribe(
-            [topics.contacts, topics.conversations, topics.accounts], listener=_Listener(self.ownership, topics)
-        )
+        """Join the group; what follows comes from there."""
+        self._membership.join()
 
     async def on_stop(self) -> None:
         """Let batches under way finish, then leave the group, so that others take over at once."""
@@ -88,7 +90,14 @@ class Intake(Service):
             await asyncio.wait_for(asyncio.gather(*(session.at_rest() for session in sessions)), HAND_OVER_SECONDS)
         await self.commit_offsets()
         await self.ownership.close()
+        await self._membership.leave()
         await self._consumer.stop()
+
+    @Service.task
+    async def _stay(self) -> None:
+        while not (self.should_stop or self._stopping):
+            await self._membership.look()
+            await self.sleep(MEMBERSHIP_SECONDS)
 
     @Service.task
     async def _read(self) -> None:
@@ -109,9 +118,11 @@ class Intake(Service):
     async def _read_once(self) -> bool:
         """Seek for new sessions, fetch for open gates, hand out batches. Whether anything was fetched."""
         wanted: Wanted = {}
+        self._follow()
         for feed in self._feeds():
             for partition, offset in feed.seeks().items():
                 self._consumer.seek(partition, offset)
+                self._consumer.resume(partition)
             epoch = _epoch(feed)
             for partition in feed.wanted():
                 wanted[partition] = (feed, epoch)
@@ -136,6 +147,25 @@ class Intake(Service):
             await self._hand_out(shard_feed)
         return bool(fetched)
 
+    def _follow(self) -> None:
+        """Let the consumer read what this worker has now: it loses all positions then, and goes on at the old ones."""
+        feeds = self._feeds()
+        now = {partition for feed in feeds for partition in feed.all_partitions}
+        if now == self._assigned:
+            return
+        self._assigned = now
+        if not now:  # to aiokafka, none would mean that it asks for all topics there are
+            self._consumer.pause(*self._consumer.assignment())
+            return
+        self._consumer.assign(sorted(now))
+        for feed in feeds:
+            places = feed.places()
+            for partition in feed.all_partitions:
+                # Never without a position, or aiokafka would look for one itself.
+                self._consumer.seek(partition, places.get(partition, 0))
+                if partition not in places:
+                    self._consumer.pause(partition)
+
     async def _fetch(self, wanted: Iterable[TopicPartition]) -> Fetched:
         assigned = self._consumer.assignment()
         ready = [partition for partition in wanted if partition in assigned]
@@ -146,8 +176,6 @@ class Intake(Service):
             return {
                 partition: (records, await self._consumer.position(partition)) for partition, records in found.items()
             }
-        except NoOffsetForPartitionError:
-            return {}  # noted by the consumer before we told it where to begin
         except KafkaError as error:
             # A position out of the log, or a topic that went away: the claim finds out and says so.
             logger.warning("fetching failed: %r", error)
@@ -228,42 +256,7 @@ class Intake(Service):
         for settings in self.ownership.settings.values():
             if settings.open and settings.start is not None:
                 offsets[settings.partition] = settings.start
-        assigned = self._consumer.assignment()
-        offsets = {partition: offset for partition, offset in offsets.items() if partition in assigned}
-        if not offsets:
-            return
-        try:
-            await asyncio.wait_for(self._consumer.commit(offsets), 5)
-        except (KafkaError, TimeoutError) as error:
-            logger.debug("group offsets were not committed: %r", error)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Drops and takes feeds at a rebalance. Never waits: the group is standing still meanwhile."""
-
-    def __init__(self, ownership: Ownership, topics: Topics) -> None:
-        self._ownership = ownership
-        self._topics = topics
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - all of them, always
-        self._ownership.released()
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._ownership.released()
-        owned: dict[str, set[int]] = {}
-        for partition in assigned:
-            owned.setdefault(partition.topic, set()).add(partition.partition)
-        contacts = owned.get(self._topics.contacts, set())
-        conversations = owned.get(self._topics.conversations, set())
-        if contacts != conversations:
-            self._ownership.fail(
-                f"the group gave this worker partitions {sorted(contacts)} of {self._topics.contacts} but "
-                f"{sorted(conversations)} of {self._topics.conversations}: every member of it must be a Mediana worker"
-            )
-            return
-        shards = sorted(contacts)
-        logger.info("shards of this worker: %s", ", ".join(map(str, shards)) or "none, others have all")
-        self._ownership.assigned(shards, sorted(owned.get(self._topics.accounts, ())))
+        await self._membership.commit(offsets)
 
 
 def _epoch(feed: ShardFeed | SettingsFeed) -> object:

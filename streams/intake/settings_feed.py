@@ -17,7 +17,14 @@ class SettingsFeed:
         self.in_flight = False
         self.start: int | None = None
         """What the store holds as this partition's position."""
+        self.reads_from = 0
+        """Where the consumer goes on."""
         self._seek_to: int | None = None
+
+    @property
+    def all_partitions(self) -> tuple[TopicPartition, ...]:
+        """What the consumer is to have for it."""
+        return (self.partition,)
 
     def offer(self, start: int | None, seek_to: int) -> None:
         """Begin to read at `seek_to`; `start` is what the store holds."""
@@ -35,8 +42,12 @@ class SettingsFeed:
         if self._seek_to is None:
             return {}
         seeks = {self.partition: self._seek_to}
-        self._seek_to, self.open = None, True
+        self.reads_from, self._seek_to, self.open = self._seek_to, None, True
         return seeks
+
+    def places(self) -> dict[TopicPartition, int]:
+        """Where the consumer goes on, if it is open: it is put there again when it was given other partitions."""
+        return {self.partition: self.reads_from} if self.open else {}
 
     def wanted(self) -> list[TopicPartition]:
         """Its partition, if it is to be fetched."""
@@ -45,6 +56,7 @@ class SettingsFeed:
     def batch(self, records: list[ConsumerRecord], end: int) -> "SettingsBatch":
         """What was fetched, up to the consumer's position `end`; under way from here on."""
         self.in_flight = True
+        self.reads_from = end
         return SettingsBatch(self, self.epoch, self.start, end, records)
 
 

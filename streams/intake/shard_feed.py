@@ -58,8 +58,14 @@ class ShardFeed:
         self._buffers = (TopicBuffer(CONTACTS, 0), TopicBuffer(CONVERSATIONS, 0))
         self._checks: list[bytes | None] = [None, None]
         self._seeks: list[int] = []
+        self._reads_from = [0, 0]
         self._taken = Positions(0, 0)
         self._dry_since: list[float | None] = [None, None]
+
+    @property
+    def all_partitions(self) -> tuple[TopicPartition, ...]:
+        """What the consumer is to have for it."""
+        return () if self.stopped else self.partitions
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -98,7 +104,7 @@ class ShardFeed:
         if self.session is None or not self._seeks:
             return {}
         seeks = dict(zip(self.partitions, self._seeks, strict=True))
-        self._seeks = []
+        self._reads_from, self._seeks = self._seeks, []
         self._taken = self.session.positions
         self._dry_since = [None, None]
         self._buffers = (
@@ -106,6 +112,15 @@ class ShardFeed:
             TopicBuffer(CONVERSATIONS, self._taken.conversations),
         )
         return seeks
+
+    def places(self) -> dict[TopicPartition, int]:
+        """Where the consumer goes on for the session: it is put there again when it was given other partitions.
+
+        Nothing for a session that it was not yet put anywhere for: `seeks` tells.
+        """
+        if self.session is None or self._seeks:
+            return {}
+        return dict(zip(self.partitions, self._reads_from, strict=True))
 
     # --- records -----------------------------------------------------------------------------------------------------
 
@@ -128,6 +143,7 @@ class ShardFeed:
         buffer = self._buffers[topic]
         for run in self._runs(topic, fetched):
             buffer.add(run, self._compared(topic, run))
+        self._reads_from[topic] = position
         buffer.fetched = max(position, buffer.fetched)
         self.ends[topic] = max(self.ends[topic], buffer.fetched)
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.structs import ConsumerRecord
 
 from streams.config import Config
+from streams.intake.assignor import ShardAssignor
 
 __all__ = [
     "ConsumerRecord",
@@ -17,6 +17,7 @@ __all__ = [
     "admin_client",
     "client_options",
     "event_consumer",
+    "group_member",
     "producer",
     "worker_client_id",
 ]
@@ -29,6 +30,8 @@ CONTACTS, CONVERSATIONS = range(len(EVENT_TOPICS))
 # The group must not throw out a member that has no partitions, or one that Redis keeps waiting: whether a worker
 # gets on is watched by the worker itself. The largest the protocol takes, 24 days.
 _NO_POLL_LIMIT_MS = 2**31 - 1
+
+MOST_HEARTBEAT_SECONDS = 1.0
 
 _MAX_REQUEST_BYTES = 16 << 20
 
@@ -66,11 +69,30 @@ def worker_client_id(namespace: str) -> str:
 def event_consumer(
     config: Config, value_deserializer: Callable[[bytes | None], bytes | None] | None = None
 ) -> AIOKafkaConsumer:
-    """The one consumer of a worker, for all three topics.
+    """The one consumer that a worker reads with, from all three topics; it is told what to read, and is in no group.
 
-    It never chooses a position by itself (`none`): positions come from the ledger. Equal partition numbers of both
-    event topics go to one worker, which is what the range assignor does with equal partition counts.
+    It never chooses a position by itself (`none`): positions come from the ledger.
     """
+    return AIOKafkaConsumer(
+        **client_options(config),
+        client_id=worker_client_id(config.namespace),
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_poll_records=2 * config.batch_events,
+        max_partition_fetch_bytes=1 << 20,
+        metadata_max_age_ms=60_000,
+        request_timeout_ms=30_000,
+        value_deserializer=value_deserializer,
+    )
+
+
+def group_member(config: Config) -> AIOKafkaConsumer:
+    """A worker's member of the consumer group: it is given partitions, and reads none.
+
+    Heartbeats come often, for with the answer to one a worker learns that the group rebalances.
+    """
+    heartbeat_seconds = min(config.kafka_session_timeout_seconds / 4, MOST_HEARTBEAT_SECONDS)
     return AIOKafkaConsumer(
         **client_options(config),
         client_id=worker_client_id(config.namespace),
@@ -78,15 +100,12 @@ def event_consumer(
         auto_offset_reset="none",
         enable_auto_commit=False,
         isolation_level="read_committed",
-        partition_assignment_strategy=(RangePartitionAssignor,),
+        partition_assignment_strategy=(ShardAssignor(config.topics),),
         max_poll_interval_ms=_NO_POLL_LIMIT_MS,
         session_timeout_ms=round(config.kafka_session_timeout_seconds * 1000),
-        heartbeat_interval_ms=round(config.kafka_session_timeout_seconds * 1000 / 4),
-        max_poll_records=2 * config.batch_events,
-        max_partition_fetch_bytes=1 << 20,
+        heartbeat_interval_ms=round(heartbeat_seconds * 1000),
         metadata_max_age_ms=60_000,
         request_timeout_ms=30_000,
-        value_deserializer=value_deserializer,
     )
 
 

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from streams.config import Config
 from streams.fold.compiled_fold import CompiledFold
 from streams.intake.claims import Claims
+from streams.intake.membership import Membership
 from streams.intake.ownership import Ownership
 from streams.intake.service import Intake
 from streams.intake.settings_feed import SettingsBatch
@@ -74,6 +75,7 @@ def create_app(
     config: Config,
     client: Client,
     consumer: AIOKafkaConsumer,
+    member: AIOKafkaConsumer,
     producer: AIOKafkaProducer,
     registry: CollectorRegistry,
     fail: Callable[[str], None],
@@ -81,8 +83,9 @@ def create_app(
 ) -> WorkerApp:
     """The app of one worker; call it inside the event loop that will run it.
 
-    Clients are started and stopped by the caller, except that the intake stops the consumer when it hands over. `fail`
-    is called with a message when the worker cannot go on. `compiled` folds what it can, Python the rest.
+    Clients are started and stopped by the caller, except that the intake stops both consumers when it hands over.
+    `consumer` reads; `member` is in the group, and answers questions about the logs, for it never waits for records.
+    `fail` is called with a message when the worker cannot go on. `compiled` folds what it can, Python the rest.
     """
     app = WorkerApp(
         config.group_id,
@@ -97,18 +100,19 @@ def create_app(
     dead_letters = DeadLetters(producer, config.topics.dead_letters)
     limit = DeadLetterLimit(config.dead_letter_ratio, config.dead_letter_window, config.dead_letter_run)
     processor = BatchProcessor(rules, dead_letters, limit, metrics, config.lateness_ms, compiled=compiled)
-    claims = Claims(config, consumer, lambda shard: RedisLedger(client, keys.shard(shard), shard))
+    claims = Claims(config, member, lambda shard: RedisLedger(client, keys.shard(shard), shard))
     batches = app.channel()
     settings = app.channel()
     ownership = app.ownership = Ownership(
-        config, consumer, claims, rules, metrics, fail, DecodedRun if compiled is None else compiled.run_of
+        config, member, claims, rules, metrics, fail, DecodedRun if compiled is None else compiled.run_of
     )
     rules.until_read = ownership.until_settings_are_read
     options = {"loop": app.loop, "beacon": app.beacon}
     # Faust's hints ask for its own events; whatever is put on a channel comes out of it.
     send_batch: Any = batches.put
     send_settings: Any = settings.put
-    intake = Intake(config, consumer, ownership, send_batch, send_settings, **options)
+    membership = Membership(member, ownership, config.topics, config.watchdog_seconds)
+    intake = Intake(config, consumer, membership, ownership, send_batch, send_settings, **options)
 
     # Nothing may escape an agent: Faust would restart it, and the batch would be gone.
     @app.agent(batches, name="batches", concurrency=config.agents)
@@ -136,7 +140,7 @@ def create_app(
     # Channels are held shut until Faust's own consumer has its partitions. There is none.
     app.flow_control.resume()
     housekeeping = app.housekeeping = Housekeeping(
-        intake, consumer, client, metrics, config.watchdog_seconds, fail, **options
+        intake, member, client, metrics, config.watchdog_seconds, fail, **options
     )
     retention = Retention(ownership, client, metrics, config.retention_days, _today, **options)
     for service in (housekeeping, retention, intake):

@@ -118,9 +118,10 @@ async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], Non
     await patiently(redis, lambda: check_redis(client))
     partitions = await patiently(broker, lambda: find_partitions(config))
     consumer = await _started(broker, lambda: kafka.event_consumer(config, reader), stack)
-    await patiently("Redis or Kafka", lambda: open_namespace(config, client, consumer, partitions))
+    member = await _started(broker, lambda: kafka.group_member(config), stack)
+    await patiently("Redis or Kafka", lambda: open_namespace(config, client, member, partitions))
     producer = await _started(broker, lambda: kafka.producer(config), stack)
-    app = create_app(config, client, consumer, producer, registry, end, fold)
+    app = create_app(config, client, consumer, member, producer, registry, end, fold)
     server.ready = app.why_not_ready
     stack.push_async_callback(app.stop)
     await app.start()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from streams.cli import main as cli
+from streams.intake.membership import Membership
 from streams.kafka import clients as kafka
 from streams.shard.batch import Batch, BatchProcessor
 
@@ -44,7 +45,12 @@ def agent_raises_for_shard_1() -> None:
 
 def short_poll_interval() -> None:
     """The consumer group is left by whoever fetches nothing for a moment, as clients do that are not told otherwise."""
+
+    async def not_looking(self: Membership) -> None:
+        """As with a client that polls only when it has partitions."""
+
     kafka._NO_POLL_LIMIT_MS = SHORT_POLL_MS
+    Membership.look = not_looking  # type: ignore[method-assign]
 
 
 FAULTS: dict[str, Callable[[], None]] = {

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from streams.intake.shard_feed import ShardFeed
+from streams.kafka.clients import TopicPartition
 from streams.redis.ledger import RedisLedger
 from streams.shard.batch import Batch
 from streams.shard.session import Session
@@ -70,6 +72,7 @@ def disturbed(seed: int, *, rollbacks: bool, settings: bool = False) -> World:
     """Two workers on one shard in random turns, killed and started, cut off, and Redis put back to older copies."""
     dice = random.Random(seed)
     world = World(contacts=3)
+    world.rebalances.seed(seed)
     copies = [world.redis.copied()]
 
     def start() -> Any:
@@ -103,6 +106,18 @@ def test_two_workers_that_take_the_shard_from_each_other() -> None:
         assert world.is_right(), f"seed {seed}"
         refused += world.lost
     assert refused > 100
+
+
+def test_a_shard_that_is_kept_in_a_rebalance_goes_on_where_it_was() -> None:
+    lost_fetches = 0
+    for seed in SEEDS:
+        world = World(contacts=3)
+        world.rebalances.seed(seed)
+        run(work(world))
+        assert world.is_right(), f"seed {seed}"
+        assert world.lost == 0
+        lost_fetches += world.rebalanced
+    assert lost_fetches > 100
 
 
 def test_two_workers_and_a_redis_that_goes_back() -> None:
@@ -177,6 +192,17 @@ def test_when_caches_outlive_their_session_it_goes_wrong(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Session, "__init__", remembering)
     assert goes_wrong()
+
+
+def test_when_a_kept_shard_goes_on_at_the_end_of_the_log_records_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_the_end(self: ShardFeed) -> dict[TopicPartition, int]:
+        return dict(zip(self.partitions, self.ends, strict=True))
+
+    monkeypatch.setattr(ShardFeed, "places", at_the_end)
+    world = World(contacts=3)
+    run(work(world))
+    assert world.rebalanced > 0
+    assert not world.is_right()
 
 
 class Vanishing:

@@ -86,6 +86,9 @@ class World:
         self.letters: dict[bytes, DeadLetter] = {}
         self.lost = 0
         """How often a session was refused: a guard that never acts was not tested."""
+        self.rebalances = random.Random(0)
+        self.rebalanced = 0
+        """How often a fetch was lost because the consumer was given other partitions, while this shard was kept."""
         for line in self.accounts:
             settings = decode_settings(line)
             self.redis.hash(self.keys.settings)[settings.account_id.encode()] = line
@@ -237,10 +240,18 @@ async def _session(world: World, feed: ShardFeed, claims: Claims, processor: Bat
     assert session is not None
     positions = feed.seeks()
     while True:
+        lost = False
         for partition in feed.wanted():
-            records, positions[partition] = world.fetch(partition, positions[partition])
-            feed.accept(partition, records, positions[partition])
+            records, position = world.fetch(partition, positions[partition])
+            if world.rebalances.random() < 0.05:
+                world.rebalanced += 1
+                positions, lost = feed.places(), True
+                continue
+            positions[partition] = position
+            feed.accept(partition, records, position)
         batch = feed.next_batch(0.0, STAMP_MS + 60_000)
+        if batch is None and lost:
+            continue
         if batch is None:
             await session.verify()
             return True

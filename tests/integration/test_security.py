@@ -93,7 +93,7 @@ class SecureSite(Site):
         self.keys = NamespaceKeys(self.config.namespace)
         self.said: list[str] = []
         self._logs = logs
-        self._workers = []
+        self.workers = []
         self._processes: list[Process] = []
 
     def _inherited(self, changes: dict[str, str]) -> dict[str, str]:

@@ -51,7 +51,7 @@ class Site:
         self.client: Any = connect(self.config)
         self.keys = NamespaceKeys(namespace)
         self._logs = logs
-        self._workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[subprocess.Popen[bytes]] = []
 
     async def create_topics(self, **counts: int) -> None:
         """The four topics."""
@@ -171,7 +171,7 @@ class Site:
         """
         program = ["streams.cli.main"] if fault is None else ["tests.faults.sabotage", fault]
         own = {"METRICS_PORT": "0", "KAFKA_SESSION_TIMEOUT_SECONDS": "3", **settings}
-        log = self.log_of(len(self._workers)).open("wb")
+        log = self.log_of(len(self.workers)).open("wb")
         worker = subprocess.Popen(
             [sys.executable, "-m", *program, "worker", *arguments],
             env=self.environment(own),
@@ -180,7 +180,7 @@ class Site:
             stderr=log,
         )
         log.close()
-        self._workers.append(worker)
+        self.workers.append(worker)
         return worker
 
     def log_of(self, number: int) -> Path:
@@ -189,7 +189,7 @@ class Site:
 
     def told(self) -> str:
         """What the latest worker wrote."""
-        return self.log_of(len(self._workers) - 1).read_text()
+        return self.log_of(len(self.workers) - 1).read_text()
 
     async def ended(self, worker: subprocess.Popen[bytes], patience_seconds: float = 30) -> int:
         """A worker's exit status."""
@@ -203,7 +203,7 @@ class Site:
 
     async def close(self) -> None:
         """No process and no connection stays behind."""
-        for worker in self._workers:
+        for worker in self.workers:
             worker.kill()
             worker.wait()
         await self.client.aclose()

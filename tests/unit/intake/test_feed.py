@@ -153,6 +153,30 @@ def test_lag_is_counted_from_what_is_committed() -> None:
     assert feed.lag() == (110, 80)
 
 
+def test_a_kept_session_goes_on_behind_what_was_fetched_for_it_and_keeps_that() -> None:
+    session = a_session()
+    feed = opened(session)
+    assert feed.places() == {}
+    feed.seeks()
+    assert feed.places() == {CONTACTS: 10, CONVERSATIONS: 20}
+    feed.accept(CONTACTS, [at(10, "10:00")], 15)
+    assert feed.places() == {CONTACTS: 15, CONVERSATIONS: 20}
+    feed.accept(CONVERSATIONS, [], 100)
+    batch = feed.next_batch(0, LATER_MS)
+    assert batch is not None
+    assert (batch.session, batch.end) == (session, Positions(15, 100))
+    feed.drop()
+    assert feed.places() == {}
+
+
+def test_a_kept_session_that_has_not_read_again_the_last_applied_record_still_does() -> None:
+    feed = opened(a_session(), (checksum(at(8, "09:00")), None))
+    feed.seeks()
+    assert feed.places() == {CONTACTS: 8, CONVERSATIONS: 20}
+    with pytest.raises(Fatal, match="record 8 is not the one that was read"):
+        feed.accept(CONTACTS, [at(8, "09:01")], 9)
+
+
 # --- caches ---------------------------------------------------------------------------------------------------------
 
 
