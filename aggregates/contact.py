@@ -1,9 +1,10 @@
 """The life of one contact: every rule of the report that looks at events, one event at a time.
 
-`step(contact, entry, book, out)` applies one journal entry to the contact's state and adds what the entry made true to
-the counters in `out`. Entries come in event order, and the contact's creation is known from the start (`born_as`), even
-for entries stamped before it: the entry group and the origin hold from the first event on. `aggregates/history.py`
-sees to both. The rules are those of the report's definitions, in the order they stand there.
+`step(contact, entry, answers, out)` applies one journal entry to the contact's state and adds what the entry made true
+to the counters in `out`; it returns what an answer was counted with. Entries come in event order, and the contact's
+creation is known from the start (`born_as`), even for entries stamped before it: the entry group and the origin hold
+from the first event on. `aggregates/history.py` sees to both. The rules are those of the report's definitions, in the
+order they stand there.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from aggregates import counters
-from aggregates.counters import Deltas, observation
+from aggregates.answers import Answers
+from aggregates.counters import Deltas, reckoned_observation
 from aggregates.entry import (
     CALLED,
     CLOSED,
@@ -30,9 +32,9 @@ from aggregates.entry import (
     TRANSFERRED,
     UNCOUNTED,
     WAITS,
+    Counted,
     Entry,
 )
-from aggregates.rules import RulesBook
 
 UNKNOWN_CHANNEL = "unknown"
 
@@ -98,15 +100,18 @@ def born_as(creation: Entry | None) -> Contact:
     return contact
 
 
-def step(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
-    """Apply one entry to `contact`, and add what it made true to `out`. Raises `MissingRules`."""
-    _STEPS[entry.kind](contact, entry, book, out)
+def step(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> Counted:
+    """Apply one entry to `contact`, and add what it made true to `out`; what it was counted with, if it is an answer.
+
+    Raises `MissingRules`.
+    """
+    return _STEPS[entry.kind](contact, entry, answers, out) or ()
 
 
 # --- the contact's own events ----------------------------------------------------------------------------------------
 
 
-def _created(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _created(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     if contact.created:
         return  # a second creation changes nothing and is no action
     _act(contact, entry, entry.channel, out)
@@ -116,15 +121,15 @@ def _created(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> No
         _wait(contact, entry, entry.channel, out)
 
 
-def _deleted(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _deleted(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     _set_gone(contact, out, deleted=True, merged=contact.merged)
 
 
-def _restored(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _restored(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     _set_gone(contact, out, deleted=False, merged=contact.merged)
 
 
-def _merged(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _merged(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     _set_gone(contact, out, deleted=contact.deleted, merged=True)
 
 
@@ -137,7 +142,7 @@ def _set_gone(contact: Contact, out: Deltas, *, deleted: bool, merged: bool) -> 
     _count_waiting(contact, out, +1)
 
 
-def _moved(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _moved(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     _move(contact, entry.group, out)
 
 
@@ -152,14 +157,14 @@ def _move(contact: Contact, group: str | None, out: Deltas) -> None:
 # --- conversations ---------------------------------------------------------------------------------------------------
 
 
-def _started(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _started(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     _act(contact, entry, entry.channel, out)
     _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
     if entry.actor == "bot":
         contact.bot = True
 
 
-def _received(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _received(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     _act(contact, entry, entry.channel, out)
     _open(contact, entry, entry.conversation, entry.channel, "contact", out)
     if contact.snoozed:
@@ -167,11 +172,11 @@ def _received(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> N
     _wait(contact, entry, entry.channel, out)
 
 
-def _sent(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _sent(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> Counted | None:
     _act(contact, entry, entry.channel, out)
     _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
     if entry.actor == "system":
-        return  # welcome, automatic and campaign messages neither answer nor clear
+        return None  # welcome, automatic and campaign messages neither answer nor clear
     if contact.snoozed:
         _set_snoozed(contact, out, snoozed=False)
     if entry.actor == "bot":
@@ -181,26 +186,26 @@ def _sent(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
             contact.bot_wrote = True
             if contact.first_from_ms is not None:
                 contact.first_from_ms = entry.at_ms
-    else:
-        _reach(contact, entry, book, out)
+        return None
+    return _reach(contact, entry, answers, out)
 
 
-def _called(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _called(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> Counted | None:
     _act(contact, entry, entry.channel, out)
     _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
     if contact.snoozed:
         _set_snoozed(contact, out, snoozed=False)
     if entry.flags & WAITS:
         _wait(contact, entry, entry.channel, out)
-    else:
-        _reach(contact, entry, book, out)
+        return None
+    return _reach(contact, entry, answers, out)
 
 
-def _noted(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _noted(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     _act(contact, entry, _opening_channel(contact, entry), out)
 
 
-def _handed_off(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _handed_off(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     channel = _opening_channel(contact, entry)
     _act(contact, entry, channel, out)
     if contact.snoozed:
@@ -214,7 +219,7 @@ def _handed_off(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) ->
         contact.first_from_ms = entry.at_ms
 
 
-def _transferred(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _transferred(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     channel = _opening_channel(contact, entry)
     _act(contact, entry, channel, out)
     if contact.snoozed:
@@ -226,7 +231,7 @@ def _transferred(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -
         _open(contact, entry, entry.to_conversation, channel, "transfer", out)
 
 
-def _closed(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _closed(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
     _act(contact, entry, _opening_channel(contact, entry), out)
     if entry.flags & SNOOZE:
         _set_snoozed(contact, out, snoozed=True)
@@ -237,7 +242,7 @@ def _closed(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> Non
     contact.snoozed = False
 
 
-_STEPS: dict[int, Callable[[Contact, Entry, RulesBook, Deltas], None]] = {
+_STEPS: dict[int, Callable[[Contact, Entry, Answers, Deltas], Counted | None]] = {
     CREATED: _created,
     DELETED: _deleted,
     RESTORED: _restored,
@@ -318,24 +323,16 @@ def _set_snoozed(contact: Contact, out: Deltas, *, snoozed: bool) -> None:
         _count_waiting(contact, out, +1)
 
 
-def _reach(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None:
+def _reach(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> Counted | None:
     """An advisor wrote or called: an effective contact, or one that its channel keeps from being one."""
     channel, group = entry.channel, contact.group
     dimensions = (contact.origin, group, channel, entry.advisor)
     if not entry.flags & EFFECTIVE:
         if entry.flags & UNCOUNTED:
             out.count(entry.day, (counters.UNCOUNTED, *dimensions), 1)
-        return
+        return None
     assert channel is not None
     _touch(contact, entry, (entry.advisor, channel, group), out)
-    rules = book.version(entry.rules)
-    clock = rules.clock_of(entry.advisor)
-    answer_ms = entry.at_ms
-
-    def observed(since_ms: int, target_ms: int | None) -> counters.Vector:
-        business_ms = None if clock is None else clock.between_ms(since_ms, answer_ms)
-        return observation(max(0, answer_ms - since_ms), business_ms, target_ms)
-
     first_ms = None
     if not contact.reached:
         _count_origin(contact, out, -1)
@@ -343,14 +340,20 @@ def _reach(contact: Contact, entry: Entry, book: RulesBook, out: Deltas) -> None
         _count_origin(contact, out, +1)
         if contact.creation is not None and contact.first_from_ms is not None:
             first_ms = max(contact.first_from_ms, contact.creation.at_ms)
-            vector = observed(first_ms, rules.first_response_target_ms)
-            out.observe(contact.creation.day, (counters.FIRST_RESPONSE, *dimensions), vector, 1)
     since_ms = first_ms if contact.wait_ms is None else contact.wait_ms
+    counted: Counted = ()
     if since_ms is not None:
-        vector = observed(since_ms, rules.response_target_ms)
+        counted = answers(entry, first_ms, since_ms)
+        answer_ms = entry.at_ms
+        if first_ms is not None:
+            assert contact.creation is not None
+            vector = reckoned_observation(max(0, answer_ms - first_ms), counted[1])
+            out.observe(contact.creation.day, (counters.FIRST_RESPONSE, *dimensions), vector, 1)
+        vector = reckoned_observation(max(0, answer_ms - since_ms), counted[0])
         out.observe(entry.day, (counters.RESPONSE, *dimensions), vector, 1)
     _stop_waiting(contact, out)
     contact.bot = False
+    return counted
 
 
 # --- what a contact contributes as a whole ---------------------------------------------------------------------------

@@ -22,8 +22,8 @@ _BOT: Final = 64
 _SNOOZED: Final = 128
 _BOT_WROTE: Final = 256
 
-Creation = tuple[int, int, str, int, int, int, str | None, str | None, str | None, str | None]
-"""Instant, sequence, id, rules, day, hour, actor, channel, group, origin."""
+Creation = tuple[int, int, str, int, int, str | None, str | None, str | None, str | None]
+"""Instant, sequence, id, day, hour, actor, channel, group, origin. Its settings' version: the journal's matter."""
 
 ContactParts = tuple[
     int,  # flags
@@ -132,7 +132,6 @@ def _creation_parts(entry: Entry | None) -> Creation | None:
         entry.at_us,
         entry.sequence,
         entry.id,
-        entry.rules,
         entry.day - EPOCH_DAY,
         entry.hour,
         entry.actor,
@@ -145,13 +144,13 @@ def _creation_parts(entry: Entry | None) -> Creation | None:
 def _creation_of(parts: Creation | None) -> Entry | None:
     if parts is None:
         return None
-    at_us, sequence, event_id, rules, day, hour, actor, channel, group, origin = parts
+    at_us, sequence, event_id, day, hour, actor, channel, group, origin = parts
     return Entry(
         at_us,
         sequence,
         CREATED,
         event_id,
-        rules,
+        b"",
         day + EPOCH_DAY,
         hour,
         actor=actor,

@@ -50,17 +50,50 @@ COUNT, WITHOUT_SCHEDULE, TARGETED, WITHIN_ELAPSED, WITHIN_BUSINESS = range(5)
 FIRST_ELAPSED_BIN, FIRST_BUSINESS_BIN = 8, 9
 
 
+# Bits of a reckoning.
+_HAS_TARGET, _IN_ELAPSED, _IN_BUSINESS = 1, 2, 4
+_FLAG_BITS = 3
+
+
+def reckoning(elapsed_ms: int, business_ms: int | None, target_ms: int | None) -> int:
+    """What an answer is counted with, but for its elapsed time: business time, and how it stands to the target.
+
+    One integer, kept with the answer in its contact's journal: what was counted can be taken back exactly, whatever
+    became of settings and zone data since. Negative where no schedule applies.
+    """
+    flags = 0
+    if target_ms is not None:
+        flags = _HAS_TARGET
+        if elapsed_ms <= target_ms:
+            flags |= _IN_ELAPSED
+        if (elapsed_ms if business_ms is None else business_ms) <= target_ms:
+            flags |= _IN_BUSINESS
+    return -1 - flags if business_ms is None else business_ms << _FLAG_BITS | flags
+
+
+def business_ms_of(number: int) -> int | None:
+    """The business time in a reckoning; `None` where no schedule applied."""
+    return None if number < 0 else number >> _FLAG_BITS
+
+
 def observation(elapsed_ms: int, business_ms: int | None, target_ms: int | None) -> Vector:
     """The vector of one duration on both clocks; without a schedule (`None`) business is elapsed, and flagged."""
+    return reckoned_observation(elapsed_ms, reckoning(elapsed_ms, business_ms, target_ms))
+
+
+def reckoned_observation(elapsed_ms: int, number: int) -> Vector:
+    """The vector of one duration and its reckoning; without a schedule business time is elapsed, and flagged."""
     vector = {COUNT: 1}
+    business_ms = business_ms_of(number)
+    flags = (-1 - number if business_ms is None else number) & 7
     if business_ms is None:
         vector[WITHOUT_SCHEDULE] = 1
         business_ms = elapsed_ms
-    if target_ms is not None:
+    if flags & _HAS_TARGET:
         vector[TARGETED] = 1
-        if elapsed_ms <= target_ms:
+        if flags & _IN_ELAPSED:
             vector[WITHIN_ELAPSED] = 1
-        if business_ms <= target_ms:
+        if flags & _IN_BUSINESS:
             vector[WITHIN_BUSINESS] = 1
     vector[FIRST_ELAPSED_BIN + 2 * bin_of(elapsed_ms)] = 1
     vector[FIRST_BUSINESS_BIN + 2 * bin_of(business_ms)] = 1

@@ -18,6 +18,24 @@ SCHEMA = "mediana.report/1"
 DIMENSION_NAMES = ("origin", "group", "channel", "advisor")
 
 
+class Notice(Struct, frozen=True):
+    """Something that a reader of the report should know; docs/snapshot.md lists the codes."""
+
+    code: str
+    count: int
+    values: tuple[str, ...] = ()
+    """What it is about, where there is something to name."""
+
+    def document(self) -> dict[str, Any]:
+        """The notice as it stands in the document."""
+        values = {"values": list(self.values)} if self.values else {}
+        return {"code": self.code, "count": self.count, **values}
+
+
+SETTINGS_UNUSABLE = "settings-unusable"
+"""The account's newest settings cannot be used; the value says why. Those before go on, else the defaults."""
+
+
 class Publication(Struct, frozen=True):
     """What one publication knows besides the counters."""
 
@@ -31,6 +49,9 @@ class Publication(Struct, frozen=True):
     """The days whose counters changed since the revision before; `None` when that is not known: all may have."""
     complete_from_ms: int | None = None
     """From when on nothing is missing, where something is missing for good; `None` where nothing is."""
+    as_of_before_ms: int | None = None
+    """As of when the revision before was, where that is later: a clock was wrong, then or now."""
+    notices: tuple[Notice, ...] = ()
 
 
 class Waiting(Struct, frozen=True, array_like=True):
@@ -76,9 +97,11 @@ def snapshot_document(
         "revision": publication.revision,
         "published_at": instant_text(publication.published_at_ms),
         "as_of": instant_text(publication.as_of_ms),
+        "as_of_before": instant_text(publication.as_of_before_ms),
         "complete": publication.complete,
         "incomplete_reasons": list(publication.incomplete_reasons),
         "complete_from": instant_text(publication.complete_from_ms),
+        "notices": [notice.document() for notice in publication.notices],
         "lag": {"records": publication.lag_records},
         "sketch_relative_error": sketch.RELATIVE_ERROR,
         "changed_days": _dates(publication.changed_days),

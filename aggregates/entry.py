@@ -4,6 +4,9 @@ An entry is an event with everything that depends on the account's settings alre
 it arrived: its local day and hour, whether it is an effective contact, whether a close snoozes. The version of those
 rules stands beside it, for the business clock. So stepping through a journal again, years later and under other
 settings, gives what it gave the first time. Texts of messages and reasons are never kept.
+
+An answer also keeps what it was counted with (`counted`), so that taking it back needs neither the settings nor the
+zone data of then.
 """
 
 from typing import Final, assert_never
@@ -54,6 +57,10 @@ WAITS: Final = 8
 """An inbound call that nobody accepted."""
 
 
+Counted = tuple[int, ...]
+"""The `reckoning` of an answer as a response, and after it the one as first response; empty when nobody waited."""
+
+
 class Entry(Struct, frozen=True, gc=False):
     """One event of a contact. `actor` is who created, opened, wrote or called."""
 
@@ -61,7 +68,8 @@ class Entry(Struct, frozen=True, gc=False):
     sequence: int
     kind: int
     id: str
-    rules: int
+    rules: bytes
+    """The version of the settings it was read under."""
     day: int
     hour: int
     flags: int = 0
@@ -72,6 +80,7 @@ class Entry(Struct, frozen=True, gc=False):
     group: str | None = None
     to_conversation: str | None = None
     origin: str | None = None
+    counted: Counted = ()
 
     @property
     def at_ms(self) -> int:

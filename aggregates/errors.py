@@ -31,8 +31,8 @@ class ArchiveNeeded(RuntimeError):
 class MissingRules(KeyError):
     """A journal names a version of the rules that was not loaded."""
 
-    def __init__(self, account_id: str, version: int) -> None:
-        super().__init__(f"account {account_id!r}: no settings of version {version:08x} at hand")
+    def __init__(self, account_id: str, version: bytes) -> None:
+        super().__init__(f"account {account_id!r}: no settings of version {version.hex()} at hand")
         self.account_id = account_id
         self.version = version
 

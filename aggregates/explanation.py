@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from aggregates import counters
+from aggregates.answers import Kept, with_counted
 from aggregates.business import Span
 from aggregates.contact import Contact, born_as, step
-from aggregates.counters import Deltas
+from aggregates.counters import Deltas, business_ms_of
 from aggregates.entry import CREATED, EFFECTIVE, HANDED_OFF, SENT, SNOOZE, UNCOUNTED, Entry
 from aggregates.rules import RulesBook
 from schemas.events import EVENT_TYPES, type_name
@@ -56,10 +57,11 @@ class Moment(Struct, frozen=True):
 def explain(entries: Sequence[Entry], book: RulesBook) -> Iterator[Moment]:
     """The timeline of a contact, from all its entries in event order. Raises `MissingRules`."""
     contact = born_as(next((entry for entry in entries if entry.kind == CREATED), None))
+    answers = Kept(book)
     for entry in entries:
         before = _Before(contact)
         out = Deltas()
-        step(contact, entry, book, out)
+        counted = step(contact, entry, answers, out)
         metrics = {field[0] for fields in out.days.values() for field, value in fields.items() if value}
         yield Moment(
             at_ms=entry.at_ms,
@@ -70,7 +72,7 @@ def explain(entries: Sequence[Entry], book: RulesBook) -> Iterator[Moment]:
             channel=entry.channel,
             advisor=entry.advisor,
             group=contact.group,
-            notes=tuple(_notes(before, contact, entry, book, metrics)),
+            notes=tuple(_notes(before, contact, with_counted(entry, counted), book, metrics)),
         )
 
 
@@ -151,28 +153,30 @@ def _answer_notes(
         assert before.first_from_ms is not None
         first_ms = max(before.first_from_ms, creation.at_ms)
         text = "first response, filed under the day of the creation"
-        yield Note("first-response", text, _measure(first_ms, entry, book))
+        yield Note("first-response", text, _measure(first_ms, entry, entry.counted[1], book))
     elif not before.reached:
         text = "the contact waited for nobody" if creation is not None else "the contact's creation is not known"
         yield Note("no-first-response", f"no first response: {text}")
     if before.wait_ms is not None:
-        yield Note("response", "the wait ends: a response", _measure(before.wait_ms, entry, book))
+        yield Note("response", "the wait ends: a response", _measure(before.wait_ms, entry, entry.counted[0], book))
     elif first_ms is not None:
         text = "no wait stood: the first response is also the response"
-        yield Note("response", text, _measure(first_ms, entry, book))
+        yield Note("response", text, _measure(first_ms, entry, entry.counted[0], book))
     else:
         yield Note("no-response", "nobody waits: an interaction, not a response")
 
 
-def _measure(since_ms: int, entry: Entry, book: RulesBook) -> Measure:
+def _measure(since_ms: int, entry: Entry, number: int, book: RulesBook) -> Measure:
+    """The duration as it was counted; the spans are those of the rules at hand."""
     rules = book.version(entry.rules)
     clock = rules.clock_of(entry.advisor)
     until_ms = max(since_ms, entry.at_ms)
+    business_ms = business_ms_of(number)
     return Measure(
         since_ms=since_ms,
         until_ms=until_ms,
         elapsed_ms=until_ms - since_ms,
-        business_ms=until_ms - since_ms if clock is None else clock.between_ms(since_ms, until_ms),
+        business_ms=until_ms - since_ms if business_ms is None else business_ms,
         schedule=rules.schedule_of(entry.advisor),
         spans=() if clock is None else tuple(clock.spans(since_ms, until_ms)),
     )

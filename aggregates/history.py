@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from aggregates.answers import Answers, Measured, Recounted, Retracted, with_counted
 from aggregates.contact import Contact, born_as, step
 from aggregates.contact_bytes import ContactParts, contact_of, contact_parts, decode_contact, encode_contact
 from aggregates.counters import Deltas
@@ -28,7 +29,7 @@ from aggregates.journal import Journal, JournalParts, decode_entries, encode_ent
 from aggregates.rules import RulesBook
 from schemas.events import Event, instant_us
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 """First byte of an encoded history. A change of what is encoded that old bytes do not fit raises it."""
 
 CHUNK_ENTRIES = 32
@@ -160,8 +161,7 @@ class ContactHistory:
         if known is None and at_us > self.newest_us and event.rank != CREATED:
             # Nearly every event: newer than all that is known, and no content of a known id. Then the rest is settled.
             entry = entry_of(event, book.current, at_us)
-            step(self._tip, entry, book, deltas)
-            journal.append(entry)
+            journal.append(self._stepped(entry, book, deltas))
             self.newest_us = at_us
             return _APPLIED
         if self._is_too_late(event, at_us, lateness_ms):
@@ -175,8 +175,7 @@ class ContactHistory:
         if known is None and self._is_next(entry):
             if entry.kind == CREATED and self._tip.creation is None:
                 self._tip = born_as(entry)
-            step(self._tip, entry, book, deltas)
-            journal.append(entry)
+            journal.append(self._stepped(entry, book, deltas))
         else:
             before = journal.entries()
             after = [other for other in before if known is None or other.id != known.id]
@@ -186,7 +185,7 @@ class ContactHistory:
             self.newest_us = at_us
         return _APPLIED
 
-    def rule_versions(self) -> set[int]:
+    def rule_versions(self) -> set[bytes]:
         """The versions of the rules that `fold` may ask its book for, besides the current one."""
         versions = set(self._journal.versions)
         if self._archive is not None:
@@ -237,6 +236,11 @@ class ContactHistory:
         self._archive = None
         return chunks
 
+    def _stepped(self, entry: Entry, book: RulesBook, deltas: Deltas) -> Entry:
+        """Step the tip; the entry as it was counted."""
+        counted = step(self._tip, entry, Measured(book), deltas)
+        return with_counted(entry, counted) if counted else entry
+
     def _is_too_late(self, event: Event, at_us: int, lateness_ms: int) -> bool:
         """Whether it is a conversation event past the lateness window, or from before the journal."""
         settled = at_us < self.newest_us - lateness_ms * 1000 or at_us <= self.archived_until_us
@@ -262,18 +266,24 @@ class ContactHistory:
         the lateness window end: so a contact whose events always come in some disorder has a short journal too.
         """
         change, taken = Deltas(), Deltas()
+        retracted = Retracted()
         mark, length = self._mark, self._mark_length
         if mark is not None and self._is_as_before(before, after, length):
             tip = decode_contact(mark)
-            _fold_entries(decode_contact(mark), before[length:], book, taken)
+            _fold_entries(decode_contact(mark), before[length:], retracted, taken)
+            recounted = Recounted(retracted, book)
+            folded = after[:length]
         else:
             mark, length = None, 0
             tip = self._start(after)
-            _fold_entries(self._start(before), before, book, taken)
+            _fold_entries(self._start(before), before, retracted, taken)
+            recounted = Recounted(retracted, book)
+            folded = []
             settled = len([True for entry in after if entry.at_us < horizon_us])
             if settled >= CHUNK_ENTRIES:
-                mark, length = encode_contact(_fold_entries(tip, after[:settled], book, change)), settled
-        _fold_entries(tip, after[length:], book, change)
+                folded = _fold_entries(tip, after[:settled], recounted, change)
+                mark, length = encode_contact(tip), settled
+        after = folded + _fold_entries(tip, after[length:], recounted, change)
         change.add(taken, -1)
         change.clear_zeros()
         deltas.add(change, 1)
@@ -307,16 +317,20 @@ class ContactHistory:
         after = [other for other in before if other is not same_id]
         insort(after, entry, key=_order)
         change, taken = Deltas(), Deltas()
-        _fold_entries(born_as(_creation_in(before)), before, book, taken)
+        retracted = Retracted()
+        _fold_entries(born_as(_creation_in(before)), before, retracted, taken)
+        recounted = Recounted(retracted, book)
         contact = born_as(_creation_in(after))
         archived = sum(other.at_us <= self.archived_until_us for other in after)
-        base = deflated(encode_contact(_fold_entries(contact, after[:archived], book, change)))
-        self._tip = _fold_entries(contact, after[archived:], book, change)
+        old = _fold_entries(contact, after[:archived], recounted, change)
+        base = deflated(encode_contact(contact))
+        new = _fold_entries(contact, after[archived:], recounted, change)
+        self._tip = contact
         change.add(taken, -1)
         change.clear_zeros()
         deltas.add(change, 1)
         self._base, self._mark, self._mark_length = base, None, 0
-        self._archive, self._journal = after[:archived], journal_of(after[archived:], self._start_ms())
+        self._archive, self._journal = old, journal_of(new, self._start_ms())
         self._archive_dirty = True
         self.newest_us = max(self.newest_us, entry.at_us)
         return Outcome.APPLIED
@@ -345,7 +359,6 @@ def _with_id(entries: list[Entry], event_id: str) -> Entry | None:
     return None
 
 
-def _fold_entries(contact: Contact, entries: list[Entry], book: RulesBook, out: Deltas) -> Contact:
-    for entry in entries:
-        step(contact, entry, book, out)
-    return contact
+def _fold_entries(contact: Contact, entries: list[Entry], answers: Answers, out: Deltas) -> list[Entry]:
+    """Step through all entries; they, as they were counted."""
+    return [with_counted(entry, step(contact, entry, answers, out)) for entry in entries]

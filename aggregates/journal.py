@@ -1,9 +1,10 @@
 """A contact's entries in few bytes: rows of small numbers over a table of the words they name.
 
 A row is a msgpack array: milliseconds since the row before, a code (kind, flags, actor, hour and local day packed into
-one integer), the event's id, and the places of the other words in the table; what is rare stands at the end and is
-left out where a row has none of it. Rows are only ever appended, so a state is written without making all of them
-anew, and they are read only when an event comes late: a contact that comes back after months costs its newest state.
+one integer), the event's id, and the places of the other words in the table; what is rare stands behind and is left
+out where a row has none of it; last are the numbers that an answer was counted with. Rows are only ever appended, so a
+state is written without making all of them anew, and they are read only when an event comes late: a contact that comes
+back after months costs its newest state.
 
 A chunk of the archive is a journal too, deflated, and without the ids of conversation events: nothing that old is
 compared with them any more, and within the archive the order is settled.
@@ -23,7 +24,12 @@ _ACTOR_CODES: Final[dict[str | None, int]] = {actor: code for code, actor in enu
 _SEARCHED_ROWS: Final = 64
 """Up to how many rows an id is looked for in their bytes; beyond, the ids are remembered apart."""
 
-JournalParts = tuple[int, int, int, list[str], list[int], bytes]
+_NARROW: Final = 7
+"""Columns of a row up to the advisor, which it has for an answer."""
+_WIDE: Final = 12
+"""Columns of a row with everything. An answer's two numbers at most come behind either: widths tell them apart."""
+
+JournalParts = tuple[int, int, int, list[str], list[bytes], bytes]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_rows = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
@@ -95,13 +101,13 @@ class Journal:
                     at_us % 1000,
                     entry.sequence,
                 ]
-            elif entry.advisor is not None:
+            elif entry.advisor is not None or entry.counted:
                 row.append(places[entry.advisor])
         except KeyError:
             self._learn(entry, places)
             self.append(entry)
             return
-        self._rows += _encode(row)
+        self._rows += _encode([*row, *entry.counted] if entry.counted else row)
         self.count += 1
         self._last = entry
         self._last_ms = at_ms
@@ -140,7 +146,7 @@ class Journal:
             step_ms: int = row[0]
             code: int = row[1]
             at_ms += step_ms
-            wide = width > 7
+            wide = width >= _WIDE
             day = code >> 16
             day = day >> 1 if not day & 1 else -((day + 1) >> 1)
             rest_us: int = row[10] if wide else 0
@@ -162,6 +168,7 @@ class Journal:
                     _word(words, row[7]) if wide else None,
                     _word(words, row[8]) if wide else None,
                     _word(words, row[9]) if wide else None,
+                    tuple(row[_WIDE if wide else _NARROW :]),
                 )
             )
         return entries
@@ -175,7 +182,7 @@ class Journal:
                 self._words.append(word)
                 places[word] = len(self._words)
 
-    def _version(self, version: int) -> int:
+    def _version(self, version: bytes) -> int:
         if version in self.versions:
             return self.versions.index(version)
         self.versions.append(version)

@@ -1,16 +1,24 @@
 """An account's settings, compiled for the fold: which schedule answers for an advisor, what is effective, what snoozes.
 
-A journal names the version of the rules each of its events was read under, so that what an event contributed can be
-taken back exactly after the account has changed its settings.
+A journal names the version of the rules each of its events was read under. An answer that a late event gives another
+wait is measured by that version again. What was counted before is taken back as it was counted, without any rules.
 """
 
 import hashlib
 import unicodedata
+from typing import Final
 
 from aggregates.business import BusinessClock
 from aggregates.errors import MissingRules
 from aggregates.localtime import LocalCalendar
 from schemas.accounts import AccountSettings, encode_settings
+from schemas.zones import ZONE_DATA_VERSION
+
+VERSION_BYTES: Final = 16
+"""Length of a version. 128 bits: nobody makes two settings whose versions are alike."""
+
+_MEANING: Final = b"1"
+"""Raised by a change of this program that gives the same settings another meaning: they are another version then."""
 
 _REMEMBERED_REASONS = 1_000
 """Reasons whose normalised form is not worked out again. Teams choose them from a list; free text must not pile up."""
@@ -21,6 +29,12 @@ def normalised_reason(reason: str) -> str:
     # Case is folded last: some signs, such as №, come apart into capitals.
     letters = (char for char in unicodedata.normalize("NFKD", reason) if not unicodedata.combining(char))
     return " ".join("".join(letters).casefold().split())
+
+
+def version_of(settings: AccountSettings) -> bytes:
+    """What names these settings, read with the present zone data: `VERSION_BYTES` bytes."""
+    head = b"%s %s\n" % (_MEANING, ZONE_DATA_VERSION.encode())
+    return hashlib.blake2b(head + encode_settings(settings), digest_size=VERSION_BYTES).digest()
 
 
 class Rules:
@@ -42,7 +56,7 @@ class Rules:
 
     def __init__(self, settings: AccountSettings) -> None:
         self.settings = settings
-        self.version = int.from_bytes(hashlib.sha256(encode_settings(settings)).digest()[:4], "big")
+        self.version = version_of(settings)
         self.calendar = LocalCalendar(settings.timezone)
         self.effective_channels = frozenset(settings.effective_channels)
         self._snooze_reasons = frozenset(map(normalised_reason, settings.snooze_reasons))
@@ -83,25 +97,38 @@ class Rules:
 class RulesBook:
     """One account's rules: the current ones, and the older versions its journals name."""
 
-    __slots__ = ("_versions", "current")
+    __slots__ = ("_gone", "_versions", "current", "missed")
 
     def __init__(self, current: Rules) -> None:
         self.current = current
         self._versions = {current.version: current}
+        self._gone: set[bytes] = set()
+        self.missed: set[bytes] = set()
+        """Versions that were asked for, are not to be had any more, and had the current rules in their place."""
 
-    def add(self, rules: Rules) -> None:
-        """Remember a version that is not the current one."""
-        self._versions[rules.version] = rules
+    def add(self, rules: Rules, version: bytes | None = None) -> None:
+        """Remember a version that is not the current one.
 
-    def __contains__(self, version: int) -> bool:
-        return version in self._versions
+        `version` is what journals name it by, where that is not the rules' own: it was made with other zone data.
+        """
+        self._versions[rules.version if version is None else version] = rules
 
-    def version(self, number: int) -> Rules:
+    def give_up(self, version: bytes) -> None:
+        """A version is not to be had any more: the current rules stand in for it from now on."""
+        self._gone.add(version)
+
+    def __contains__(self, version: bytes) -> bool:
+        return version in self._versions or version in self._gone
+
+    def version(self, version: bytes) -> Rules:
         """The rules of that version. Raises `MissingRules`."""
         try:
-            return self._versions[number]
+            return self._versions[version]
         except KeyError:
-            raise MissingRules(self.current.settings.account_id, number) from None
+            if version in self._gone:
+                self.missed.add(version)
+                return self.current
+            raise MissingRules(self.current.settings.account_id, version) from None
 
 
 def _schedule_name(settings: AccountSettings, advisor_id: str) -> str | None:

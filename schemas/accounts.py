@@ -3,10 +3,15 @@
 Only `account_id` is required. A missing list is its default, an empty one is empty. Settings that name a schedule or
 group that does not exist, a zone that is not an IANA zone, or a time that is none are refused whole: half of a
 settings record would give numbers nobody asked for.
+
+Whatever `decode_settings` accepts can be stored, read back, compiled, folded with and published: every size and number
+has its bound in `schemas/limits.py`, and what is stored leaves defaults out, so that it is no longer than what came.
+`tests/properties/test_settings_laws.py` holds it to that.
 """
 
 import re
 from datetime import date
+from functools import cache
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -14,8 +19,22 @@ from msgspec import Meta, Struct
 
 from schemas import zones
 from schemas.errors import InvalidSettings
-from schemas.events import Channel, Id, Name
-from schemas.limits import MAX_RECORD_BYTES
+from schemas.events import END, Channel, Id, Name
+from schemas.limits import (
+    MAX_ADVISORS,
+    MAX_DAY_INTERVALS,
+    MAX_EFFECTIVE_CHANNELS,
+    MAX_GROUPS,
+    MAX_HOLIDAYS,
+    MAX_RECORD_BYTES,
+    MAX_SCHEDULE_VERSIONS,
+    MAX_SCHEDULES,
+    MAX_SNOOZE_REASONS,
+    MAX_SPECIAL_DAYS,
+    MAX_STORED_SETTINGS_BYTES,
+    MAX_TARGET_SECONDS,
+    MAX_VERSIONS,
+)
 
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_SNOOZE_REASONS = ("Esperando visita", "Esperando recordatorio")
@@ -26,19 +45,30 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 Interval = tuple[str, str]
 """Opening and close as `HH:MM`; a close not after its opening is the next day's, `24:00` ends a day."""
 
-_OPENING = re.compile(r"^([01]\d|2[0-3]):[0-5]\d$")
-_CLOSE = re.compile(r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")
-_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+Hours = Annotated[tuple[Interval, ...], Meta(max_length=MAX_DAY_INTERVALS)]
+"""The opening hours of a day."""
+
+OPENING_PATTERN = rf"^([01][0-9]|2[0-3]):[0-5][0-9]{END}"
+CLOSE_PATTERN = rf"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00){END}"
+DATE_PATTERN = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{END}"
+"""An opening, a close, a day; the published schema says so too."""
+
+_is_opening = re.compile(OPENING_PATTERN).search
+_is_close = re.compile(CLOSE_PATTERN).search
+_is_date = re.compile(DATE_PATTERN).search
 
 
 class ScheduleVersion(Struct, frozen=True, kw_only=True):
     """Working hours from `valid_from` on (local midnight in its zone); the first version covers all time before too."""
 
-    weekly: dict[Weekday, tuple[Interval, ...]] = {}
-    holidays: tuple[str, ...] = ()
-    special_days: dict[str, tuple[Interval, ...]] = {}
+    weekly: dict[Weekday, Hours] = {}
+    holidays: Annotated[tuple[str, ...], Meta(max_length=MAX_HOLIDAYS)] = ()
+    special_days: Annotated[dict[str, Hours], Meta(max_length=MAX_SPECIAL_DAYS)] = {}
     valid_from: str | None = None
     timezone: str | None = None
+
+
+Versions = Annotated[tuple[ScheduleVersion, ...], Meta(max_length=MAX_SCHEDULE_VERSIONS)]
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -56,11 +86,14 @@ class Advisor(Struct, frozen=True, kw_only=True):
     schedule: Id | None = None
 
 
+Target = Annotated[float, Meta(ge=0, le=MAX_TARGET_SECONDS)]
+
+
 class Targets(Struct, frozen=True, kw_only=True):
     """The account's targets, in seconds; without one, no share within target is published."""
 
-    first_response_seconds: Annotated[float, Meta(ge=0)] | None = None
-    response_seconds: Annotated[float, Meta(ge=0)] | None = None
+    first_response_seconds: Target | None = None
+    response_seconds: Target | None = None
 
 
 class AccountSettings(Struct, frozen=True, kw_only=True):
@@ -69,12 +102,14 @@ class AccountSettings(Struct, frozen=True, kw_only=True):
     account_id: Id
     name: Name | None = None
     timezone: str = DEFAULT_TIMEZONE
-    schedules: dict[Id, tuple[ScheduleVersion, ...]] = {}
+    schedules: Annotated[dict[Id, Versions], Meta(max_length=MAX_SCHEDULES)] = {}
     default_schedule: Id | None = None
-    groups: dict[Id, Group] = {}
-    advisors: dict[Id, Advisor] = {}
-    snooze_reasons: tuple[Name, ...] = DEFAULT_SNOOZE_REASONS
-    effective_channels: tuple[Channel, ...] = DEFAULT_EFFECTIVE_CHANNELS
+    groups: Annotated[dict[Id, Group], Meta(max_length=MAX_GROUPS)] = {}
+    advisors: Annotated[dict[Id, Advisor], Meta(max_length=MAX_ADVISORS)] = {}
+    snooze_reasons: Annotated[tuple[Name, ...], Meta(max_length=MAX_SNOOZE_REASONS)] = DEFAULT_SNOOZE_REASONS
+    effective_channels: Annotated[tuple[Channel, ...], Meta(max_length=MAX_EFFECTIVE_CHANNELS)] = (
+        DEFAULT_EFFECTIVE_CHANNELS
+    )
     targets: Targets = Targets()
 
 
@@ -96,6 +131,9 @@ def decode_settings(value: bytes | str) -> AccountSettings:
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidSettings("malformed", str(error)[:500]) from None
     _check(settings)
+    stored = len(encode_settings(settings))
+    if stored > MAX_STORED_SETTINGS_BYTES:
+        raise InvalidSettings("oversize", f"{stored} bytes when stored; the most is {MAX_STORED_SETTINGS_BYTES}")
     return settings
 
 
@@ -112,8 +150,35 @@ def decode_settings_record(key: bytes | None, value: bytes | None) -> AccountSet
 
 
 def encode_settings(settings: AccountSettings) -> bytes:
-    """Settings as canonical JSON: equal settings give equal bytes."""
-    return msgspec.json.encode(settings, order="deterministic")
+    """Settings as canonical JSON without what is its default: equal settings give equal bytes."""
+    return _encode_value(_without_defaults(settings))
+
+
+_encode_value = msgspec.json.Encoder(order="deterministic").encode
+
+
+def _without_defaults(value: object) -> object:
+    """The value in plain dicts. `omit_defaults` of msgspec keeps a list that equals its default but is another one."""
+    if isinstance(value, Struct):
+        return {
+            name: _without_defaults(item)
+            for name, default in _defaults(type(value)).items()
+            if (item := getattr(value, name)) != default
+        }
+    if isinstance(value, dict):
+        return {name: _without_defaults(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_without_defaults(item) for item in value]
+    return value
+
+
+@cache
+def _defaults(kind: type[Struct]) -> dict[str, object]:
+    """The fields of a struct, and what each is where it is not said."""
+    return {
+        field.name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        for field in msgspec.structs.fields(kind)
+    }
 
 
 def _without_nulls(value: object) -> object:
@@ -126,6 +191,9 @@ def _without_nulls(value: object) -> object:
 
 def _check(settings: AccountSettings) -> None:
     _check_zone("timezone", settings.timezone)
+    count = sum(map(len, settings.schedules.values()))
+    if count > MAX_VERSIONS:
+        raise InvalidSettings("malformed", f"schedules have {count} versions in all; the most is {MAX_VERSIONS}")
     for name, versions in settings.schedules.items():
         where = f"schedules.{name}"
         if not versions:
@@ -165,13 +233,13 @@ def _check_version(where: str, version: ScheduleVersion) -> None:
 
 def _check_intervals(where: str, intervals: tuple[Interval, ...]) -> None:
     for opening, close in intervals:
-        if not _OPENING.fullmatch(opening) or not _CLOSE.fullmatch(close):
+        if not _is_opening(opening) or not _is_close(close):
             raise InvalidSettings("malformed", f"{where}: [{opening!r}, {close!r}] is not a pair of HH:MM")
 
 
 def _check_date(where: str, text: str) -> None:
     try:
-        if not _DATE.fullmatch(text):
+        if not _is_date(text):
             raise ValueError
         date.fromisoformat(text)
     except ValueError:

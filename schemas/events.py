@@ -23,7 +23,10 @@ EARLIEST_US = 0
 LATEST_US = 253_370_764_800 * 1_000_000
 """Instants before 1970 are a broken clock, not history; from the year 9999 on, local days leave the calendar."""
 
-_CHANNEL_PATTERN = r"^[a-z][a-z0-9_.-]*$"
+END = r"(?![\s\S])"
+"""Ends a pattern: nothing follows. `$` lets a line break through in Python, and JSON Schema does not know `\\Z`."""
+
+_CHANNEL_PATTERN = rf"^[a-z][a-z0-9_.-]*{END}"
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 Name = Annotated[str, Meta(max_length=MAX_NAME_LENGTH)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.accounts import WEEKDAYS, AccountSettings
+from schemas.accounts import CLOSE_PATTERN, DATE_PATTERN, OPENING_PATTERN, WEEKDAYS, AccountSettings
 from schemas.events import EVENT_TYPES, BaseEvent, MessageSent, type_name
 from schemas.snapshot import Snapshot
 
@@ -21,11 +21,6 @@ EXAMPLES = Path(__file__).parent / "examples"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ACCOUNT = "account"
 SNAPSHOT = "snapshot"
-
-DATE_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
-OPENING_PATTERN = r"^([01]\d|2[0-3]):[0-5]\d$"
-CLOSE_PATTERN = r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"
-"""What `schemas.accounts` checks, said in the schema too: a day, an opening, a close."""
 
 
 def published_schemas() -> dict[str, dict[str, Any]]:

@@ -9,15 +9,19 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from schemas.accounts import Weekday
-from schemas.events import Channel, Id, Name
+from schemas.accounts import DATE_PATTERN, Weekday
+from schemas.events import END, Channel, Id, Name
 
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0, description="seconds")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1")]
-Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$", description="a calendar day of the account, YYYY-MM-DD")]
+Day = Annotated[str, Meta(pattern=DATE_PATTERN, description="a calendar day of the account, YYYY-MM-DD")]
 UtcInstant = Annotated[
-    str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$", description="an instant, RFC 3339 in UTC")
+    str,
+    Meta(
+        pattern=rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}\.[0-9]{{3}}Z{END}",
+        description="an instant, RFC 3339 in UTC",
+    ),
 ]
 Hours = Annotated[list[Count], Meta(min_length=24, max_length=24, description="one number per hour of the day")]
 
@@ -235,6 +239,14 @@ class Dimensions(Struct, kw_only=True):
     advisor: list[Id | None]
 
 
+class Notice(Struct, kw_only=True, omit_defaults=True):
+    """Something that a reader of the report should know."""
+
+    code: Annotated[str, Meta(min_length=1, description="a stable word; more may be added")]
+    count: Count
+    values: Annotated[list[str], Meta(description="what it is about, where there is something to name")] = []
+
+
 class Snapshot(Struct, kw_only=True):
     """One published revision of an account's report."""
 
@@ -244,6 +256,10 @@ class Snapshot(Struct, kw_only=True):
     revision: Annotated[int, Meta(ge=1, description="rises by one with each publication")]
     published_at: UtcInstant
     as_of: Annotated[UtcInstant, Meta(description="the instant that 'today' and 'waiting' refer to")]
+    as_of_before: Annotated[
+        UtcInstant | None,
+        Meta(description="the revision before was as of this later instant: a clock is or was wrong; else null"),
+    ]
     complete: Annotated[bool, Meta(description="false when something is missing; incomplete_reasons says what")]
     incomplete_reasons: list[str]
     complete_from: Annotated[
@@ -253,6 +269,7 @@ class Snapshot(Struct, kw_only=True):
             "null: none is missing for good, or it is not known from when on (incomplete_reasons says so)"
         ),
     ]
+    notices: list[Notice]
     lag: Lag
     sketch_relative_error: Annotated[float, Meta(ge=0, description="the most a quantile may be off, relatively")]
     changed_days: Annotated[

@@ -9,6 +9,8 @@ from msgspec import Struct
 from bench.harness.proc import Usage
 from streams.redis.keys import CONTACTS, CONVERSATIONS, NamespaceKeys, split_day_member
 from streams.snapshots.manifest import Garbage, PublicKeys, decode_manifest
+from streams.snapshots.manifest import PublicKeys, decode_manifest
+from streams.snapshots.parts import Part, contents
 
 MEASURED_KEYS = 200
 """Most day hashes and cubes whose size is asked for in one look; beyond, a random part stands for all."""
@@ -122,10 +124,11 @@ class RedisLook:
             if data is None:
                 continue
             manifest = decode_manifest(data)
-            oldest += manifest.days
-            names += [keys.cube(day, there.revision) for day, there in manifest.days.items()]
-            names += [keys.span(span, revision) for span, revision in manifest.spans.items()]
-            names += [keys.garbage_cube(Garbage.of_member(member)) for member in self._client.hkeys(keys.garbage)]
+            there = contents(manifest.parts)
+            oldest += there.days
+            names += [keys.part(part) for part in (*there.days.values(), *there.spans.values())]
+            garbage = [member for member in self._client.hkeys(keys.garbage) if b":" in member]
+            names += [keys.part(Part.of_member(member)) for member in garbage]
         return self._small(names), min(oldest, default=None)
 
     def _large(self, keys: Sequence[bytes]) -> Kind:

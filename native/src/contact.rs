@@ -5,7 +5,7 @@
 
 use std::cmp::max;
 
-use crate::counters::{observation, Changes};
+use crate::counters::{observation, reckoning, Changes};
 use crate::event::Actor;
 use crate::pack::*;
 use crate::rules::{Need, Rules};
@@ -68,7 +68,6 @@ pub struct Creation<'a> {
     at_us: i64,
     sequence: i64,
     id: &'a str,
-    rules: i64,
     day: i64,
     hour: i64,
     actor: Option<&'a str>,
@@ -125,6 +124,8 @@ pub struct Scene<'r> {
     pub rules: &'r Rules,
     pub bin_uppers: &'r [i64],
     pub out: &'r mut Changes,
+    /// What the entry was counted with, if it is an answer: as a response, and as a first response.
+    pub counted: Vec<i64>,
 }
 
 impl<'a> Contact<'a> {
@@ -153,7 +154,7 @@ impl<'a> Contact<'a> {
     }
 
     /// A contact before its first entry, which is its creation.
-    pub fn born_as(entry: &Entry<'a>, rules: i64) -> Self {
+    pub fn born_as(entry: &Entry<'a>) -> Self {
         let mut contact = Contact::unknown();
         contact.group = entry.group;
         contact.origin = entry.origin;
@@ -164,7 +165,6 @@ impl<'a> Contact<'a> {
             at_us: entry.at_us,
             sequence: entry.sequence,
             id: entry.id,
-            rules,
             day: entry.day,
             hour: entry.hour,
             actor: entry.actor.map(Actor::name),
@@ -433,29 +433,33 @@ impl<'a> Contact<'a> {
         let rules = scene.rules;
         let clock = rules.clock_of(advisor);
         let answer_ms = entry.at_ms();
-        let bin_uppers = scene.bin_uppers;
-        let observed = |since_ms: i64, target_ms: Option<i64>| -> Result<Vec<(i64, i64)>, Need<'a>> {
+        let reckoned = |since_ms: i64, target_ms: Option<i64>| -> Result<i64, Need<'a>> {
             let business_ms = match clock {
                 None => None,
                 Some(clock) => Some(rules.between_ms(clock, since_ms, answer_ms)?),
             };
-            Ok(observation(max(0, answer_ms - since_ms), business_ms, target_ms, bin_uppers))
+            Ok(reckoning(max(0, answer_ms - since_ms), business_ms, target_ms))
         };
-        let mut first_ms = None;
+        let bin_uppers = scene.bin_uppers;
+        let vector_of = |since_ms: i64, number: i64| observation(max(0, answer_ms - since_ms), number, bin_uppers);
+        let mut first = None;
         if !self.reached {
             self.count_origin(-1, scene);
             self.reached = true;
             self.count_origin(1, scene);
             if let (Some(creation), Some(from_ms)) = (&self.creation, self.first_from_ms) {
-                let since_ms = max(from_ms, creation.at_us.div_euclid(1000));
-                let vector = observed(since_ms, rules.first_response_target_ms)?;
-                scene.out.observe(EPOCH_DAY + creation.day, vector, |out| put_dimensions(out, "f"));
-                first_ms = Some(since_ms);
+                first = Some((creation.day, max(from_ms, creation.at_us.div_euclid(1000))));
             }
         }
-        if let Some(since_ms) = self.wait.as_ref().map(|wait| wait.since_ms).or(first_ms) {
-            let vector = observed(since_ms, rules.response_target_ms)?;
-            scene.out.observe(EPOCH_DAY + entry.day, vector, |out| put_dimensions(out, "r"));
+        if let Some(since_ms) = self.wait.as_ref().map(|wait| wait.since_ms).or(first.map(|(_, since_ms)| since_ms)) {
+            let number = reckoned(since_ms, rules.response_target_ms)?;
+            scene.counted.push(number);
+            if let Some((day, first_ms)) = first {
+                let number = reckoned(first_ms, rules.first_response_target_ms)?;
+                scene.counted.push(number);
+                scene.out.observe(EPOCH_DAY + day, vector_of(first_ms, number), |out| put_dimensions(out, "f"));
+            }
+            scene.out.observe(EPOCH_DAY + entry.day, vector_of(since_ms, number), |out| put_dimensions(out, "r"));
         }
         self.stop_waiting(scene);
         self.bot = false;
@@ -727,12 +731,11 @@ fn room(count: usize) -> usize {
 }
 
 fn read_creation<'a>(reader: &mut Reader<'a>) -> Option<Creation<'a>> {
-    reader.tuple(10)?;
+    reader.tuple(9)?;
     Some(Creation {
         at_us: reader.int()?,
         sequence: reader.int()?,
         id: reader.str()?,
-        rules: reader.int()?,
         day: reader.int()?,
         hour: reader.int()?,
         actor: reader.optional(Reader::str)?,
@@ -743,11 +746,10 @@ fn read_creation<'a>(reader: &mut Reader<'a>) -> Option<Creation<'a>> {
 }
 
 fn put_creation(out: &mut Vec<u8>, creation: &Creation<'_>) {
-    put_array(out, 10);
+    put_array(out, 9);
     put_int(out, creation.at_us);
     put_int(out, creation.sequence);
     put_str(out, creation.id);
-    put_int(out, creation.rules);
     put_int(out, creation.day);
     put_int(out, creation.hour);
     put_optional_str(out, creation.actor);

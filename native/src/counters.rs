@@ -21,19 +21,42 @@ pub enum Value {
     Vector(Vector),
 }
 
-/// The vector of one duration on both clocks; `uppers` are the upper boundaries of the sketch's bins.
-pub fn observation(elapsed_ms: i64, business_ms: Option<i64>, target_ms: Option<i64>, uppers: &[i64]) -> Vector {
-    let mut vector = vec![(COUNT, 1)];
-    if business_ms.is_none() {
-        vector.push((WITHOUT_SCHEDULE, 1));
-    }
-    let business_ms = business_ms.unwrap_or(elapsed_ms);
+// Bits of a reckoning.
+const HAS_TARGET: i64 = 1;
+const IN_ELAPSED: i64 = 2;
+const IN_BUSINESS: i64 = 4;
+const FLAG_BITS: i64 = 3;
+
+/// What an answer is counted with, but for its elapsed time, as its entry keeps it.
+pub fn reckoning(elapsed_ms: i64, business_ms: Option<i64>, target_ms: Option<i64>) -> i64 {
+    let mut flags = 0;
     if let Some(target_ms) = target_ms {
-        vector.push((TARGETED, 1));
+        flags = HAS_TARGET;
         if elapsed_ms <= target_ms {
+            flags |= IN_ELAPSED;
+        }
+        if business_ms.unwrap_or(elapsed_ms) <= target_ms {
+            flags |= IN_BUSINESS;
+        }
+    }
+    business_ms.map_or(-1 - flags, |business_ms| business_ms << FLAG_BITS | flags)
+}
+
+/// The vector of one duration and its reckoning; `uppers` are the upper boundaries of the sketch's bins.
+pub fn observation(elapsed_ms: i64, number: i64, uppers: &[i64]) -> Vector {
+    let mut vector = vec![(COUNT, 1)];
+    let (business_ms, flags) = if number < 0 {
+        vector.push((WITHOUT_SCHEDULE, 1));
+        (elapsed_ms, -1 - number)
+    } else {
+        (number >> FLAG_BITS, number)
+    };
+    if flags & HAS_TARGET != 0 {
+        vector.push((TARGETED, 1));
+        if flags & IN_ELAPSED != 0 {
             vector.push((WITHIN_ELAPSED, 1));
         }
-        if business_ms <= target_ms {
+        if flags & IN_BUSINESS != 0 {
             vector.push((WITHIN_BUSINESS, 1));
         }
     }

@@ -10,7 +10,7 @@ use crate::journal::{Journal, Order};
 use crate::pack::*;
 use crate::rules::{Need, Rules};
 
-const STATE_VERSION: u8 = 2;
+const STATE_VERSION: u8 = 3;
 const CHUNK_ENTRIES: i64 = 32;
 
 pub struct History<'a> {
@@ -77,11 +77,12 @@ impl<'a> History<'a> {
             if !self.is_new {
                 return Err(Need::Python); // what came before must be read again, with the creation known
             }
-            self.tip = Contact::born_as(&entry, rules.version);
+            self.tip = Contact::born_as(&entry);
         }
         self.is_new = false;
-        self.tip.step(&entry, &mut Scene { rules, bin_uppers, out })?;
-        self.journal.append(&entry, rules.version);
+        let mut scene = Scene { rules, bin_uppers, out, counted: Vec::new() };
+        self.tip.step(&entry, &mut scene)?;
+        self.journal.append(&entry, &rules.version, &scene.counted);
         self.newest_us = event.at_us;
         Ok(())
     }

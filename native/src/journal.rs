@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use crate::contact::Entry;
 use crate::pack::*;
-use crate::rules::DAY_MS;
+use crate::rules::{Version, DAY_MS};
 
 pub struct Journal<'a> {
     start_ms: i64,
     last_ms: i64,
     pub count: i64,
     words: Vec<&'a str>,
-    versions: Vec<i64>,
+    versions: Vec<Version>,
     rows: Cow<'a, [u8]>,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Journal<'a> {
         }
         let mut versions = Vec::new();
         for _ in 0..reader.array()? {
-            versions.push(reader.int()?);
+            versions.push(reader.bin()?.try_into().ok()?);
         }
         Some(Journal { start_ms, last_ms, count, words, versions, rows: Cow::Borrowed(reader.bin()?) })
     }
@@ -44,8 +44,8 @@ impl<'a> Journal<'a> {
             put_str(out, word);
         }
         put_array(out, self.versions.len());
-        for &version in &self.versions {
-            put_int(out, version);
+        for version in &self.versions {
+            put_bin(out, version);
         }
         put_bin(out, &self.rows);
     }
@@ -57,8 +57,8 @@ impl<'a> Journal<'a> {
         contains(&self.rows, &needle)
     }
 
-    /// Add an entry behind all others, which was read under that version of the rules.
-    pub fn append(&mut self, entry: &Entry<'a>, rules: i64) {
+    /// Add an entry behind all others, which was read under that version of the rules, and what it was counted with.
+    pub fn append(&mut self, entry: &Entry<'a>, rules: &Version, counted: &[i64]) {
         let at_ms = entry.at_ms();
         let day = entry.day - at_ms.div_euclid(DAY_MS); // -1, 0 or 1, by the zone
         let actor = entry.actor.map_or(0, |actor| actor as i64);
@@ -78,9 +78,9 @@ impl<'a> Journal<'a> {
         let rest_us = entry.at_us.rem_euclid(1000);
         let moves = entry.group.is_some() || entry.to_conversation.is_some();
         let wide = moves || entry.origin.is_some() || entry.sequence != 0 || rest_us != 0;
-        let narrow = !wide && entry.advisor.is_some();
+        let narrow = !wide && (entry.advisor.is_some() || !counted.is_empty());
         let rows = self.rows.to_mut();
-        put_array(rows, if wide { 12 } else { 6 + usize::from(narrow) });
+        put_array(rows, if wide { 12 } else { 6 + usize::from(narrow) } + counted.len());
         put_int(rows, at_ms - self.last_ms);
         put_int(rows, code);
         put_str(rows, entry.id);
@@ -96,6 +96,9 @@ impl<'a> Journal<'a> {
             put_int(rows, origin);
             put_int(rows, rest_us);
             put_int(rows, entry.sequence);
+        }
+        for &number in counted {
+            put_int(rows, number);
         }
         self.count += 1;
         self.last_ms = at_ms;
@@ -115,13 +118,13 @@ impl<'a> Journal<'a> {
         place as i64 + 1
     }
 
-    fn version(&mut self, rules: i64) -> i64 {
-        if self.versions.last() == Some(&rules) {
+    fn version(&mut self, rules: &Version) -> i64 {
+        if self.versions.last() == Some(rules) {
             return self.versions.len() as i64 - 1;
         }
-        let known = self.versions.iter().position(|&known| known == rules);
+        let known = self.versions.iter().position(|known| known == rules);
         let place = known.unwrap_or_else(|| {
-            self.versions.push(rules);
+            self.versions.push(*rules);
             self.versions.len() - 1
         });
         place as i64

@@ -28,7 +28,7 @@ use rules::Rules;
 use runs::{scan_all, spans_of, Runs, SPANS};
 
 /// See `streams/compiled.py`.
-const ABI: u32 = 3;
+const ABI: u32 = 4;
 
 #[no_mangle]
 pub extern "C" fn mediana_abi() -> u32 {

@@ -36,8 +36,11 @@ struct OpenDay {
     spans: Vec<(i64, i64)>,
 }
 
+/// What names a version of settings, in journals and in the shard's hash.
+pub type Version = [u8; 16];
+
 pub struct Rules {
-    pub version: i64,
+    pub version: Version,
     pub first_response_target_ms: Option<i64>,
     pub response_target_ms: Option<i64>,
     effective_channels: Vec<String>,
@@ -54,7 +57,7 @@ impl Rules {
     pub fn read(data: &[u8]) -> Option<Rules> {
         let mut reader = Reader::new(data);
         reader.tuple(6)?;
-        let version = reader.int()?;
+        let version = reader.bin()?.try_into().ok()?;
         let first_response_target_ms = reader.optional(Reader::int)?;
         let response_target_ms = reader.optional(Reader::int)?;
         let mut effective_channels = Vec::new();

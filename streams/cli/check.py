@@ -1,16 +1,19 @@
 """The body of `mediana check`: looks at the settings and at the servers they name, and changes nothing."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
+import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError, KafkaError
 from redis.asyncio import RedisCluster
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from aggregates.report import instant_text
+from schemas.zones import ZONE_DATA_VERSION
 from streams.config import Config, ConfigError, load, unknown_variables
 from streams.findings import Finding, as_json, as_lines, failed
 from streams.kafka.auth import login_refusal
@@ -19,6 +22,10 @@ from streams.kafka.gaps import Gaps, complete_from, decode_gaps
 from streams.kafka.topics import TopicState, describe, topic_findings
 from streams.redis import keys
 from streams.redis.clients import Client, connect
+from streams.redis.usable_settings import InUse, in_use
+from streams.redis.zone_data import difference
+from streams.snapshots.failures import Failure, decode_failure
+from streams.snapshots.manifest import SnapshotterKeys
 
 Info: TypeAlias = Mapping[str, Any]
 """What a Redis server says of itself."""
@@ -201,7 +208,82 @@ async def _namespace(
         busy += [shard] if marks[0] is not None else []
         if marks[1] is not None:
             gaps[shard] = decode_gaps(marks[1])
-    return findings + ledger_findings(config, shards, missing, busy, gaps)
+    return [
+        *findings,
+        *ledger_findings(config, shards, missing, busy, gaps),
+        *await _settings(client, names),
+        *await _reports(client, config),
+    ]
+
+
+async def _settings(client: Client, names: keys.NamespaceKeys) -> list[Finding]:
+    """Accounts whose stored settings this program cannot use, and whether the namespace has its zone data."""
+    unusable: dict[str, InUse] = {}
+    async for account, data in client.hscan_iter(names.settings.decode(), count=SETTINGS_PER_SCAN):
+        account_id = account.decode(errors="replace")
+        found = await in_use(client, names, account_id, data)
+        if found.problem is not None:
+            unusable[account_id] = found
+        await asyncio.sleep(0)
+    zone_data = await cast("Awaitable[bytes | None]", client.hget(names.settings_log.decode(), keys.ZONE_DATA.decode()))
+    return [*settings_findings(unusable), *zone_data_findings(names.namespace, zone_data)]
+
+
+def settings_findings(unusable: Mapping[str, InUse]) -> list[Finding]:
+    """A finding for each account that is set aside; past some, how many more."""
+    order = sorted(unusable.items())
+    findings = [
+        Finding(
+            "fail", f"account {account!r}: its settings cannot be used, {found.instead}: {found.problem}", _SEND_AGAIN
+        )
+        for account, found in order[:MOST_FAILURES_TOLD]
+    ]
+    if len(order) > MOST_FAILURES_TOLD:
+        more = len(order) - MOST_FAILURES_TOLD
+        findings.append(Finding("fail", f"{more} more accounts have settings that cannot be used", _SEND_AGAIN))
+    return findings
+
+
+def zone_data_findings(namespace: str, found: bytes | None) -> list[Finding]:
+    """Whether the namespace is counted with this program's zone data."""
+    problem = difference(namespace, found)
+    if problem is not None:
+        return [Finding("warn", problem, "the same release everywhere: docs/operating.md#an-update-of-the-zone-data")]
+    return [Finding("ok", f"zone data {ZONE_DATA_VERSION}, as in the namespace")] if found is not None else []
+
+
+_SEND_AGAIN = "send the account's settings again, mended: docs/runbook.md#medianasettingsunusable; other accounts go on"
+
+SETTINGS_PER_SCAN = 100
+
+
+async def _reports(client: Client, config: Config) -> list[Finding]:
+    """The accounts that the snapshotter could not publish, with the reason it noted."""
+    found = await cast("Awaitable[dict[bytes, bytes]]", client.hgetall(SnapshotterKeys(config.namespace).failures))
+    failures = {}
+    for account, data in found.items():
+        with contextlib.suppress(msgspec.DecodeError):
+            failures[account.decode(errors="replace")] = decode_failure(data)
+    return failure_findings(failures)
+
+
+def failure_findings(failures: Mapping[str, Failure]) -> list[Finding]:
+    """A finding for each account that has no newer report, the longest first; past some, how many more."""
+    order = sorted(failures.items(), key=lambda each: (each[1].since_ms, each[0]))
+    findings = [
+        Finding("fail", f"account {account!r}: {failure.told()}", _FAILURE_ADVICE)
+        for account, failure in order[:MOST_FAILURES_TOLD]
+    ]
+    if len(order) > MOST_FAILURES_TOLD:
+        more = len(order) - MOST_FAILURES_TOLD
+        findings.append(Finding("fail", f"{more} more accounts have no newer report", _FAILURE_ADVICE))
+    return findings
+
+
+_FAILURE_ADVICE = "docs/runbook.md#medianaaccountnotpublished says what each reason means; other accounts go on"
+
+
+MOST_FAILURES_TOLD = 20
 
 
 def new_namespace_finding(config: Config, *, group_has_commits: bool) -> Finding:

@@ -17,6 +17,8 @@ from aggregates.rules import Rules
 from schemas.accounts import AccountSettings, decode_settings, default_settings
 from streams.redis.keys import HORIZON, NamespaceKeys
 from streams.redis.shard_reader import ShardCut, ShardReader
+from schemas.accounts import AccountSettings
+from streams.redis.usable_settings import in_use
 
 DAYS_AT_ONCE = 31
 """Days of an account that are read in one go from each shard."""
@@ -96,7 +98,7 @@ class Side:
     async def settings(self, account_id: str) -> AccountSettings:
         """The account's settings."""
         data = await self._redis.hget(self.keys.settings, account_id)
-        return default_settings(account_id) if data is None else decode_settings(data)
+        return (await in_use(self._redis, self.keys, account_id, data)).settings
 
     async def cuts(self, account_id: str, days: Sequence[int]) -> list[ShardCut]:
         """Each shard's counters of these days, and where it stands."""

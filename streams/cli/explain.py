@@ -16,12 +16,13 @@ from aggregates.history import ContactHistory, Outcome
 from aggregates.report import instant_text
 from aggregates.rules import Rules, RulesBook
 from schemas import zones
-from schemas.accounts import decode_settings, default_settings
 from schemas.events import Event, instant_us, type_name
 from streams.cli.replay import Replay, read_events, read_settings
 from streams.config import Config
 from streams.redis.clients import connect
 from streams.redis.keys import NamespaceKeys, ShardKeys, archive_field, contact_key, rules_field
+from streams.redis.settings_store import add_versions
+from streams.redis.usable_settings import in_use
 
 Excluded = tuple[Event, str]
 """An event that is not in the timeline, and the rule that kept it out."""
@@ -89,12 +90,10 @@ async def _book(
     redis: Any, namespace: NamespaceKeys, shard: ShardKeys, account: str, history: ContactHistory
 ) -> RulesBook:
     """The account's rules, with every version that the history names."""
-    current = await redis.hget(namespace.settings, account)
-    book = RulesBook(Rules(decode_settings(current) if current is not None else default_settings(account)))
+    book = RulesBook((await in_use(redis, namespace, account, await redis.hget(namespace.settings, account))).rules)
     for version in history.rule_versions():
         if version not in book:
-            data = await redis.hget(shard.rules, rules_field(account, version))
-            book.add(Rules(decode_settings(data) if data is not None else default_settings(account)))
+            add_versions(book, account, {version: await redis.hget(shard.rules, rules_field(account, version))})
     return book
 
 

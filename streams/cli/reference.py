@@ -12,6 +12,7 @@ from pathlib import Path
 from schemas.limits import LIMITS
 from streams.config import SETTINGS
 from streams.http.metrics import HTTP_METRICS
+from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
 from streams.ingest.metrics import INGEST_METRICS
 from streams.monitoring.catalogue import WORKER_METRICS, Metric
 from streams.monitoring.server import SERVER_METRICS
@@ -56,7 +57,7 @@ def pages() -> dict[str, dict[str, str]]:
         "metrics.md": {
             "worker": metrics_table(WORKER_METRICS),
             "snapshotter": metrics_table(SNAPSHOTTER_METRICS),
-            "page": metrics_table(HTTP_METRICS),
+            "page": metrics_table([*HTTP_METRICS, *REPORT_METRICS]),
             "ingest": metrics_table(INGEST_METRICS),
             "server": metrics_table(SERVER_METRICS),
         },

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from streams.errors import Fatal
 
-ABI = 3
+ABI = 4
 """What library and program have agreed on: the calls, and what each gives. Any change of either raises it, here and in
 `native/src/lib.rs`, so that a library left from before is never asked."""
 

@@ -64,7 +64,7 @@ class CompiledFold:
         self.library = library
         library.mediana_rules.restype = ctypes.c_void_p
         self.upper_bounds = array("q", upper_bounds_ms())
-        self._rules: OrderedDict[tuple[str, int], _CompiledRules] = OrderedDict()
+        self._rules: OrderedDict[tuple[str, bytes], _CompiledRules] = OrderedDict()
         self._limit = cache_accounts
 
     # --- records -----------------------------------------------------------------------------------------------------

@@ -36,6 +36,26 @@ HTTP_METRICS: tuple[Metric, ...] = (
     ),
 )
 
+REPORT_METRICS: tuple[Metric, ...] = (
+    Metric(
+        "mediana_http_missing_parts_total",
+        "counter",
+        (),
+        "Requests refused because a part of the report is not in Redis, instead of showing it as zero.",
+    ),
+)
+
+
+class PageMetrics:
+    """What only the page counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        (missing,) = REPORT_METRICS
+        self.missing_parts = Counter(missing.name, missing.meaning, registry=registry)
+
+
+PAGE_METRICS = web.AppKey("page_metrics", PageMetrics)
+
 
 class HttpMetrics:
     """What is counted of requests, on a registry that the caller brings: the three `metrics` of one service."""

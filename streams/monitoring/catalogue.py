@@ -79,6 +79,25 @@ WORKER_METRICS: tuple[Metric, ...] = (
     ),
     Metric("mediana_claims_total", "counter", (), "Shards claimed."),
     Metric("mediana_expired_days_total", "counter", (), "Days past the retention horizon deleted."),
+    Metric("mediana_expired_settings_total", "counter", (), "Older versions of settings deleted: nothing needs them."),
+    Metric(
+        "mediana_missing_settings_total",
+        "counter",
+        (),
+        "Older versions of settings that a late event needed and that are not to be had; the present ones stood in.",
+    ),
+    Metric(
+        "mediana_unusable_settings",
+        "gauge",
+        (),
+        "Accounts in use whose newest settings cannot be used; those before go on. `mediana check` names them.",
+    ),
+    Metric(
+        "mediana_zone_data_differs",
+        "gauge",
+        (),
+        "1 while the namespace is counted with another release of the zone data than this program's.",
+    ),
     Metric("mediana_last_commit_timestamp_seconds", "gauge", (), "When this worker last committed a batch."),
 )
 
@@ -124,6 +143,10 @@ class WorkerMetrics:
         self.sessions_dropped = counter("mediana_sessions_dropped_total")
         self.claims = counter("mediana_claims_total")
         self.expired_days = counter("mediana_expired_days_total")
+        self.expired_settings = counter("mediana_expired_settings_total")
+        self.missing_rules = counter("mediana_missing_settings_total")
+        self.unusable_settings = gauge("mediana_unusable_settings")
+        self.zone_data_differs = gauge("mediana_zone_data_differs")
         self.last_commit = gauge("mediana_last_commit_timestamp_seconds")
         assert not made, f"metrics without an attribute: {sorted(made)}"
 

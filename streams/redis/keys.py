@@ -16,11 +16,14 @@ CHECK_CONTACTS = b"check_contacts"
 CHECK_CONVERSATIONS = b"check_conversations"
 HORIZON = b"horizon"
 
+ZONE_DATA = b"zone-data"
+"""Field of the settings log: the release of the zone data that the worker which started last counts by."""
+
 
 class ShardKeys:
     """The keys of one shard."""
 
-    __slots__ = ("_prefix", "archive", "changed", "ledger", "rules", "states")
+    __slots__ = ("_prefix", "archive", "changed", "ledger", "rules", "rules_used", "states")
 
     def __init__(self, namespace: str, shard: int) -> None:
         self._prefix = f"{{mediana:{namespace}:{shard}}}:".encode()
@@ -32,6 +35,8 @@ class ShardKeys:
         """Hash: contact key, `#`, chunk number → chunk."""
         self.rules = self._prefix + b"rules"
         """Hash: account, `#`, version → the settings that this shard's histories were read under."""
+        self.rules_used = self._prefix + b"rules-used"
+        """Hash: account, `#`, version → the last day (since 1970, UTC) on which it was the account's newest."""
         self.changed = self._prefix + b"changed"
         """Sorted set: `ORDINAL:ACCOUNT` → `seq` of the last commit that changed that day."""
 
@@ -62,15 +67,21 @@ def archive_field(contact: bytes, number: int) -> bytes:
     return contact + b"#%d" % number
 
 
-def rules_field(account_id: str, version: int) -> bytes:
+def rules_field(account_id: str, version: bytes) -> bytes:
     """The field of one version of an account's settings."""
-    return b"%s#%d" % (account_id.encode(), version)
+    return b"%s#%s" % (account_id.encode(), version.hex().encode())
+
+
+def split_rules_field(name: bytes) -> tuple[str, bytes]:
+    """The account and version of `rules_field`. Raises `ValueError` when it is none."""
+    account_id, _, version = name.rpartition(b"#")
+    return account_id.decode(), bytes.fromhex(version.decode())
 
 
 class NamespaceKeys:
     """The keys of a namespace that belong to no shard."""
 
-    __slots__ = ("meta", "namespace", "rebuild", "settings", "settings_log")
+    __slots__ = ("meta", "namespace", "rebuild", "settings", "settings_before", "settings_log")
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -79,8 +90,10 @@ class NamespaceKeys:
         """Hash: `format`, `partitions`, `topic_prefix`, `created_at`."""
         self.settings = prefix + b"settings"
         """Hash: account → its current settings."""
+        self.settings_before = prefix + b"settings-before"
+        """Hash: account → the settings it had before its current ones."""
         self.settings_log = prefix + b"settings-log"
-        """Hash: `version`, another one after each change, and per partition `position:P`."""
+        """Hash: `version`, another one after each change, per partition `position:P`, and `zone-data`."""
         self.rebuild = prefix + b"rebuild"
         """Hash: `from`, `begun_at`; there while a rebuild into this namespace is at work."""
 

@@ -105,6 +105,10 @@ class Changes:
     states: list[bytes] = field(default_factory=list)
     archive: list[bytes] = field(default_factory=list)
     rules: list[bytes] = field(default_factory=list)
+    rules_used: list[bytes] = field(default_factory=list)
+    """Fields of versions of settings and the day of their last use, in turn."""
+    rules_gone: list[bytes] = field(default_factory=list)
+    """Fields of versions of settings that are deleted."""
     days: list[DayWrite] = field(default_factory=list)
     checks: tuple[bytes | None, bytes | None] = (None, None)
     gap: bytes | None = None
@@ -228,13 +232,14 @@ class RedisLedger:
             raise Unavailable(f"shard {self.shard}: no answer to a commit, and it is not done: {error}") from error
 
     def _arguments(self, fence: Fence, target: Fence, changes: Changes) -> tuple[list[bytes], list[bytes]]:
-        names = [self.keys.ledger, self.keys.states, self.keys.archive, self.keys.rules, self.keys.changed]
+        held = self.keys
+        names = [held.ledger, held.states, held.archive, held.rules, held.rules_used, held.changed]
         arguments = fence.values()
         arguments += target.values()[1:]
         arguments += [check or b"" for check in changes.checks]
         arguments.append(changes.gap or b"")
         arguments.append(b"" if changes.horizon is None else b"%d" % changes.horizon)
-        parts = (changes.states, changes.archive, changes.rules)
+        parts = (changes.states, changes.archive, changes.rules, changes.rules_used, changes.rules_gone)
         arguments += [b"%d" % len(part) for part in parts]
         for day in changes.days:
             names.append(self.keys.day(day.ordinal, day.account_id))

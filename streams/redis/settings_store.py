@@ -3,8 +3,12 @@
 The worker that owns a partition of the accounts topic writes its settings to Redis with the position in that partition,
 and raises a version. Every worker looks at the version with each batch; when it changed, it asks again for the accounts
 it works on. The fold of a batch sees one version of each account's settings.
+
+An account whose settings cannot be used is set aside alone (`streams/redis/usable_settings.py`). The same look at the version
+tells whether all workers have the same zone data.
 """
 
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -13,12 +17,15 @@ from typing import Any
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from aggregates.rules import Rules, RulesBook
-from schemas.accounts import AccountSettings, decode_settings, default_settings, encode_settings
-from schemas.errors import InvalidSettings
-from streams.errors import SessionLost, ShardStopped, Unavailable
+from aggregates.rules import RulesBook
+from schemas.accounts import AccountSettings, encode_settings
+from streams.errors import SessionLost, Unavailable
 from streams.redis.clients import Client
-from streams.redis.keys import NamespaceKeys
+from streams.redis.keys import ZONE_DATA, NamespaceKeys
+from streams.redis.usable_settings import InUse, UnusableSettings, compiled, instead
+from streams.redis.zone_data import ZoneDataWatch
+
+logger = logging.getLogger(__name__)
 
 APPLY = resources.files("streams.redis").joinpath("lua/settings.lua").read_text()
 
@@ -42,6 +49,9 @@ class RulesStore:
         self._version: bytes | None = None
         self._positions: dict[bytes, int] = {}
         self._books: OrderedDict[str, _Held] = OrderedDict()
+        self.unusable: dict[str, str] = {}
+        """The accounts in use whose newest settings cannot be used, and why."""
+        self.zone_data = ZoneDataWatch(keys.namespace)
 
     async def has_namespace(self) -> bool:
         """Whether Redis knows the namespace at all. Raises `Unavailable`."""
@@ -78,8 +88,8 @@ class RulesStore:
         version = secrets.token_hex(8).encode() if last else b""
         before = b"" if start is None else b"%d" % start
         arguments = [_position_field(partition), before, b"%d" % end, version, b"%d" % len(values), *values, *deleted]
-        keys: Any = (self._keys.settings, self._keys.settings_log)
-        answer = await self._ask(self._client.eval(APPLY, 2, *keys, *arguments))
+        keys: Any = (self._keys.settings, self._keys.settings_log, self._keys.settings_before)
+        answer = await self._ask(self._client.eval(APPLY, 3, *keys, *arguments))
         if answer != b"done":
             raise SessionLost(f"accounts partition {partition}: its position is not {start} any more")
         self._positions[_position_field(partition)] = end
@@ -103,11 +113,33 @@ class RulesStore:
             if strangers and self.until_read is not None:
                 await self.until_read()
                 stored = await self._ask(self._client.hmget(self._keys.settings, stale))
+            newest = dict(zip(stale, stored, strict=True))
+            usable = await self._in_use(newest)
             if self._version == version:  # else another batch has seen newer settings meanwhile
-                found |= {name: self._take(name, data) for name, data in zip(stale, stored, strict=True)}
+                found |= {name: self._take(name, data, usable.get(name)) for name, data in newest.items()}
                 break
         while len(self._books) > max(self._limit, len(found)):
-            self._books.popitem(last=False)
+            name, _ = self._books.popitem(last=False)
+            self.unusable.pop(name, None)
+        return found
+
+    async def _in_use(self, newest: Mapping[str, bytes | None]) -> dict[str, InUse]:
+        """What accounts go on with whose settings are others than those at hand. Raises `Unavailable`."""
+        found: dict[str, InUse] = {}
+        problems: dict[str, str] = {}
+        for name, data in newest.items():
+            held = self._books.get(name)
+            if held is None or held.data != data:
+                try:
+                    found[name] = InUse(compiled(name, data))
+                except UnusableSettings as error:
+                    problems[name] = str(error)
+        if problems:
+            names: Any = list(problems)
+            stored = await self._ask(self._client.hmget(self._keys.settings_before, names))
+            for name, before in zip(names, stored, strict=True):
+                held = self._books.get(name)
+                found[name] = instead(name, problems[name], before, None if held is None else held.book.current)
         return found
 
     async def _look(self) -> bytes | None:
@@ -122,6 +154,7 @@ class RulesStore:
             if positions.get(field, 0) < position:
                 raise Unavailable("settings: Redis went back to older ones; waiting until the topic is read again")
         self._positions = positions
+        self.zone_data.look(found.get(ZONE_DATA))
         return found.get(b"version")
 
     def _checked(self, account_id: str) -> "_Held | None":
@@ -131,16 +164,28 @@ class RulesStore:
         self._books.move_to_end(account_id)
         return held
 
-    def _take(self, account_id: str, data: bytes | None) -> RulesBook:
+    def _take(self, account_id: str, data: bytes | None, in_use: InUse | None) -> RulesBook:
         held = self._books.get(account_id)
         if held is None or held.data != data:
-            book = RulesBook(Rules(_stored_settings(account_id, data)))
+            assert in_use is not None
+            book = RulesBook(in_use.rules)
             if held is not None:
                 book.add(held.book.current)
             held = self._books[account_id] = _Held(data, book)
+            self._note(account_id, in_use)
         held.checked = True
         self._books.move_to_end(account_id)
         return held.book
+
+    def _note(self, account_id: str, in_use: InUse) -> None:
+        """Say once that an account is set aside, and once that it is not any more."""
+        if in_use.problem is not None:
+            self.unusable[account_id] = in_use.problem
+            logger.warning(
+                "account %r: its newest settings cannot be used, %s: %s", account_id, in_use.instead, in_use.problem
+            )
+        elif self.unusable.pop(account_id, None) is not None:
+            logger.info("account %r: its newest settings are in use", account_id)
 
     async def _ask(self, answer: Any) -> Any:
         try:
@@ -158,29 +203,23 @@ class _Held:
         self.checked = True
 
 
-def add_versions(book: RulesBook, account_id: str, found: Mapping[int, bytes | None]) -> None:
-    """Add older versions from a shard's hash to a book. Raises `ShardStopped` when one is not there."""
+def add_versions(book: RulesBook, account_id: str, found: Mapping[bytes, bytes | None]) -> list[bytes]:
+    """Add older versions from a shard's hash to a book; those that were not to be had.
+
+    The current rules stand in for such a version: what was counted under it is taken back without it, and only an
+    answer whose wait a late event changes is measured anew.
+    """
+    gone = []
     for version, data in found.items():
-        if data is None:
-            # The default settings need no record, as long as this program's default is the one of then.
-            default = Rules(default_settings(account_id))
-            if default.version != version:
-                raise ShardStopped(
-                    f"account {account_id!r}: a contact's history names settings of version {version:08x}, which this "
-                    "shard does not hold: restore Redis from a copy, or rebuild into a new namespace"
-                )
-            book.add(default)
-        else:
-            book.add(Rules(_stored_settings(account_id, data)))
-
-
-def _stored_settings(account_id: str, data: bytes | None) -> AccountSettings:
-    if data is None:
-        return default_settings(account_id)
-    try:
-        return decode_settings(data)
-    except InvalidSettings as error:
-        raise ShardStopped(f"account {account_id!r}: its settings in Redis cannot be read: {error}") from error
+        if data is not None:
+            try:
+                book.add(compiled(account_id, data), version)
+                continue
+            except UnusableSettings:
+                pass
+        book.give_up(version)
+        gone.append(version)
+    return gone
 
 
 _POSITION = b"position:"

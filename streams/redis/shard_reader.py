@@ -1,6 +1,7 @@
 """Reading the shards' counters for a snapshot: what changed, and the days of an account as one consistent cut."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -10,6 +11,8 @@ from streams.kafka.gaps import Gaps, decode_gaps
 from streams.redis import keys
 from streams.redis.clients import server_of
 from streams.redis.keys import NamespaceKeys, split_day_member
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS = 20
 """Commits may go on while a cut is read; each attempt reads again what changed since the one before."""
@@ -57,6 +60,10 @@ class UnsteadyShard(RuntimeError):
     """The shard could not be read as of one commit: it is half written, or changes faster than it is read."""
 
 
+class DamagedCounters(RuntimeError):
+    """The counters of an account's day cannot be read."""
+
+
 _LEDGER_FIELDS = (keys.TOKEN, keys.SEQ, keys.CONTACTS, keys.CONVERSATIONS, keys.BUSY, keys.GAP)
 
 
@@ -97,7 +104,11 @@ class ShardReader:
             return await self.scan(0)
         changes: dict[str, dict[int, int]] = {}
         for member, seq in members:
-            day, account_id = split_day_member(member)
+            try:
+                day, account_id = split_day_member(member)
+            except ValueError:
+                logger.warning("shard %d: %r is no day of an account; left out", self.shard, member[:100])
+                continue
             changes.setdefault(account_id, {})[day] = int(seq)
         return Scan(since_seq, state, changes)
 
@@ -119,17 +130,25 @@ class ShardReader:
             state = _state(self.shard, ledger)
             if state.busy:
                 raise UnsteadyShard(f"shard {self.shard} holds half a commit; its worker must repair it first")
-            changed = {
-                day for day, account in (split_day_member(member) for member in members) if account == account_id
-            }
+            own = account_id.encode()
+            split = (member.partition(b":") for member in members)
+            changed = {int(day) for day, _, account in split if account == own and day.isdigit()}
             if changed <= wanted:
                 return ShardCut(
                     state,
                     {
-                        day: [(decode_field(field), decode_value(value)) for field, value in fields.items()]
+                        day: self._decoded(account_id, day, fields)
                         for day, fields in zip(order, hashes, strict=True)
                         if fields
                     },
                 )
             wanted |= changed
         raise UnsteadyShard(f"shard {self.shard} changed {ATTEMPTS} times while account {account_id!r} was read")
+
+    def _decoded(self, account_id: str, day: int, fields: Mapping[bytes, bytes]) -> list[tuple[Field, Value]]:
+        try:
+            return [(decode_field(field), decode_value(value)) for field, value in fields.items()]
+        except Exception as error:  # whatever bytes are there, it is this account's trouble alone
+            raise DamagedCounters(
+                f"shard {self.shard}: the counters of account {account_id!r} of day {day} cannot be read: {error!r}"
+            ) from error

@@ -119,7 +119,8 @@ class BatchProcessor:
             session.states.put(folded.states.items())
             for change in days:
                 session.days.put(change.day, change.values)
-            session.stored_rules.update((account_id, book.current.version) for account_id, book in books.items())
+            today = _utc_day()
+            session.stored_rules.update({(name, book.current.version): today for name, book in books.items()})
         self._limit.accept(verdicts)
         self._metrics.compiled.inc(compiled)
         self._count(batch, found, folded, letters)
@@ -131,15 +132,21 @@ class BatchProcessor:
         accounts = accounts_of(events)
         broken_letters: list[DeadLetter] = []
         archived: set[bytes] = set()
+        have_rules = False
         while True:
             histories = {contact: history_of(states[contact]) for contact in accounts}
             await self._attach_archives(
                 session, archived | _needing_archives(events, histories, self._lateness_ms), histories
             )
-            await self._load_rules(session, accounts, histories, books)
             started = perf_counter()
             try:
                 folded = self._fold(events, histories, books, self._lateness_ms)
+            except MissingRules:
+                # Few batches measure an answer of older settings again. All that they may need is read at once.
+                if have_rules:
+                    raise
+                await self._load_rules(session, accounts, histories, books)
+                have_rules = True
             except BrokenFold as broken:
                 contact, record = broken.arrival.contact, broken.arrival.record
                 if isinstance(broken.cause, ArchiveNeeded) and contact not in archived:
@@ -150,6 +157,7 @@ class BatchProcessor:
                 events = [event for event in events if event.record is not record]
             else:
                 folded.letters += broken_letters
+                self._tell_missed(session, books)
                 return folded
             finally:
                 self._metrics.fold_seconds.observe(perf_counter() - started)
@@ -200,7 +208,7 @@ class BatchProcessor:
         histories: Mapping[bytes, ContactHistory],
         books: Mapping[str, RulesBook],
     ) -> None:
-        missing: set[tuple[str, int]] = set()
+        missing: set[tuple[str, bytes]] = set()
         for contact, account_id in accounts.items():
             book = books[account_id]
             missing.update((account_id, v) for v in histories[contact].rule_versions() if v not in book)
@@ -211,14 +219,31 @@ class BatchProcessor:
         for (account_id, version), data in zip(wanted, found, strict=True):
             add_versions(books[account_id], account_id, {version: data})
 
+    def _tell_missed(self, session: Session, books: Mapping[str, RulesBook]) -> None:
+        for account_id, book in books.items():
+            while book.missed:
+                version = book.missed.pop()
+                self._metrics.missing_rules.inc()
+                logger.warning(
+                    "shard %d: account %r: settings of version %s are not to be had any more: an answer that a late "
+                    "event changes is measured by the present ones",
+                    session.shard,
+                    account_id,
+                    version.hex(),
+                )
+
     def _changes(self, batch: Batch, folded: Folded, books: Mapping[str, RulesBook]) -> Changes:
         changes = Changes(checks=_checks(batch.records), archive=folded.archive)
         for contact, state in folded.states.items():
             changes.states += (contact, state)
+        today = _utc_day()
         for account_id, book in books.items():
             rules = book.current
-            if (account_id, rules.version) not in batch.session.stored_rules:
+            last_used = batch.session.stored_rules.get((account_id, rules.version))
+            if last_used is None:
                 changes.rules += (rules_field(account_id, rules.version), encode_settings(rules.settings))
+            if last_used != today:
+                changes.rules_used += (rules_field(account_id, rules.version), b"%d" % today)
         return changes
 
     def _count(self, batch: Batch, found: SortedOut, folded: Folded, letters: Sequence[DeadLetter]) -> None:
@@ -233,6 +258,8 @@ class BatchProcessor:
         for letter in letters:
             metrics.dead_letters.labels(letter.reason).inc()
         metrics.unknown.inc(found.unknown)
+        metrics.unusable_settings.set(len(self._rules.unusable))
+        metrics.zone_data_differs.set(self._rules.zone_data.differs)
         metrics.batch_records.observe(len(batch.records))
         metrics.last_commit.set(time())
 
@@ -248,6 +275,11 @@ def checksum(record: ConsumerRecord) -> bytes:
 def history_of(state: bytes) -> ContactHistory:
     """The history in a stored state; a new one for a contact never heard of."""
     return ContactHistory.decode(state) if state else ContactHistory()
+
+
+def _utc_day() -> int:
+    """The day it is, counted from 1970."""
+    return int(time() // 86_400)
 
 
 def _checks(records: Taken) -> tuple[bytes | None, bytes | None]:

@@ -25,8 +25,8 @@ class Session:
         self._resting.set()
         self.states = StateCache(cache_contacts)
         self.days = DayCache(cache_fields)
-        self.stored_rules: set[tuple[str, int]] = set()
-        """Versions of settings that the shard's hash is known to hold."""
+        self.stored_rules: dict[tuple[str, bytes], int] = {}
+        """Versions of settings that the shard's hash is known to hold, and the last day of use it names."""
 
     @property
     def positions(self) -> Positions:
@@ -55,7 +55,7 @@ class Session:
         self.dropped = True
         self.states = StateCache(0)
         self.days = DayCache(0)
-        self.stored_rules = set()
+        self.stored_rules = {}
 
     async def read(self, reads: list[Reads]) -> list[list[bytes | None]]:
         """Read under the fence. Raises `SessionLost`, `Unavailable`."""

@@ -20,6 +20,7 @@ from streams.monitoring.probes import Ready, while_redis_answers
 from streams.monitoring.server import MetricsServer
 from streams.redis.clients import connect
 from streams.snapshots.cron import Schedule
+from streams.snapshots.lock import LockLost
 from streams.snapshots.metrics import SnapshotterMetrics
 from streams.snapshots.publisher import Published
 from streams.snapshots.snapshotter import NothingToPublish, Snapshotter
@@ -37,9 +38,10 @@ def run(config: Config, account: str | None, watch: bool) -> int:
 async def _once(config: Config, account: str | None) -> int:
     redis = connect(config)
     ends = LogEnds(config)
+    snapshotter = Snapshotter(redis, config, ends)
     try:
-        published = await Snapshotter(redis, config, ends).publish(account, all_accounts=True)
-    except (NothingToPublish, RedisError) as error:
+        published = await snapshotter.publish(account, all_accounts=True)
+    except (NothingToPublish, LockLost, RedisError) as error:
         print(f"mediana: {error}", file=sys.stderr)
         return 1
     finally:
@@ -55,7 +57,10 @@ async def _once(config: Config, account: str | None) -> int:
             "document_bytes": done.document_bytes,
         }
         sys.stdout.write(orjson.dumps(line).decode() + "\n")
-    return 0
+    failed = {name: each for name, each in snapshotter.failures.items() if account in (None, name)}
+    for name, failure in sorted(failed.items()):
+        print(f"mediana: account {name!r}: {failure.told()}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 async def _watch(config: Config) -> int:
@@ -75,9 +80,15 @@ async def _watch(config: Config) -> int:
     )
     await server.start()
     snapshotter = Snapshotter(redis, config, ends)
+    counted = 0
     try:
         while not stop.is_set():
             pause = await watched_round(snapshotter.publish, schedule, metrics)
+            metrics.set_failed(failure.reason for failure in snapshotter.failures.values())
+            metrics.refused.inc(snapshotter.refused - counted)
+            counted = snapshotter.refused
+            metrics.unusable.set(len(snapshotter.unusable))
+            metrics.zone_data_differs.set(snapshotter.zone_data.differs)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
     finally:
@@ -119,6 +130,7 @@ async def watched_round(publish: Publish, schedule: Schedule, metrics: Snapshott
     metrics.seconds.observe(seconds)
     metrics.published.inc(len(published))
     metrics.days.inc(days)
+    metrics.repaired.inc(sum(done.repaired for done in published))
     metrics.incomplete.set(incomplete)
     metrics.timestamp.set_to_current_time()
     logger.info("published %d accounts, %d days changed, in %.2f s", len(published), days, seconds)

@@ -1,9 +1,10 @@
-"""What is published of an account, in Redis: names, manifest, and the one script that publishes.
+"""What is published of an account, in Redis: its names and its manifest.
 
-All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Cubes of days and roll-ups
-of spans are written beforehand, under names no manifest knows yet; then the script writes the document, the manifest
-and the history together, or nothing. A reader takes the manifest first and then the cubes it names, and so sees one
-revision whole; cubes that no manifest names any more are left for a while, for readers that are under way.
+All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Parts (cubes of days,
+roll-ups of spans) are written beforehand, under names no manifest knows yet; then one script writes the document, the
+manifest and the history together, or nothing (`streams/snapshots/fenced.py`). A reader takes the manifest first and then the
+parts it names, and so sees one revision whole; parts that no manifest names any more are left for a while, for readers
+that are under way.
 """
 
 import hashlib
@@ -14,11 +15,10 @@ from msgspec import Struct
 
 from aggregates.document import Waiting
 from aggregates.months import Span
+from schemas.zones import ZONE_DATA_VERSION
 from streams.config import MAIN_NAMESPACE
-
-GARBAGE_REVISIONS = 2
-GARBAGE_MS = 10 * 60 * 1000
-"""A cube that is referenced no more goes after this many revisions and this time, whichever is later."""
+from streams.redis.clients import server_of
+from streams.snapshots.parts import Part, day_name, span_name
 
 
 class SnapshotterKeys:
@@ -29,8 +29,26 @@ class SnapshotterKeys:
         self.heads = f"{base}published"
         """Hash: account → `Head`, what its newest revision shows."""
         self.cursors = f"{base}snapshot-cursors"
-        """Hash: shard → the commit up to which every account's changes are published, `:`, the claim it is of."""
+        """Hash: shard → the commit up to which changes are published or noted as failed, `:`, the claim it is of."""
+        self.failures = f"{base}snapshot-failures"
+        """Hash: account → `Failure`, why it has no newer report."""
         self.lock = f"{base}snapshot-lock"
+        self.epoch = f"{base}snapshot-epoch"
+        """How often the lock was acquired."""
+
+
+def hash_tag(account_id: str) -> str:
+    """An account's id as its keys have it between braces.
+
+    Redis Cluster takes what stands up to the first `}`, and the whole key where that is nothing: keys of an id that
+    begins with `}` would lie in as many slots as there are. So such an id begins with `%7D`; one that begins with `%`
+    begins with `%25`, or two ids could have one name. All others stand as they are.
+    """
+    first = account_id[:1]
+    return _ESCAPED.get(first, first) + account_id[1:]
+
+
+_ESCAPED = {"}": "%7D", "%": "%25"}
 
 
 class PublicKeys:
@@ -39,37 +57,28 @@ class PublicKeys:
     def __init__(self, namespace: str, account_id: str) -> None:
         before = "" if namespace == MAIN_NAMESPACE else f"{namespace}:"
         self.account_id = account_id
-        self._base = f"{before}mediana:{{{account_id}}}"
+        self._base = f"{before}mediana:{{{hash_tag(account_id)}}}"
         self.report = f"{self._base}:report"
         self.manifest = f"{self._base}:manifest"
         self.history = f"{self._base}:history"
         self.revision = f"{self._base}:revision"
+        self.fence = f"{self._base}:fence"
+        """`EPOCH TOKEN` of the snapshotter that may write here."""
         self.garbage = f"{self._base}:garbage"
+        """Hash: `member` of a part that no manifest names → since when."""
         self.channel = f"{self._base}:published"
 
-    def cube(self, day: int, revision: int) -> str:
-        """The cube of a day (its ordinal), as of the revision that wrote it."""
-        return f"{self._base}:cube:{day}:{revision}"
-
-    def span(self, span: Span, revision: int) -> str:
-        """The roll-up of a span of days, as of the revision that wrote it."""
-        return self.garbage_cube(Garbage.of_span(span, revision))
-
-    def garbage_cube(self, garbage: "Garbage") -> str:
-        """The cube or roll-up that a piece of garbage is."""
-        kind = "" if ":" in garbage.name else "cube:"
-        return f"{self._base}:{kind}{garbage.member}"
-
-
-class DayCube(Struct, array_like=True, frozen=True):
-    """Where a day's cube is, and who has been waiting since that day."""
-
-    revision: int
-    waiting: Waiting
+    def part(self, part: Part) -> str:
+        """The key of a part."""
+        kind = "" if ":" in part.name else "cube:"
+        return f"{self._base}:{kind}{part.member}"
 
 
 class Manifest(Struct, frozen=True):
-    """What belongs to one revision of an account's report."""
+    """What belongs to one revision of an account's report.
+
+    A script reads it too (`lua/publication.lua`), whose msgpack knows no binary values: no `bytes` here.
+    """
 
     revision: int
     published_at_ms: int
@@ -78,18 +87,67 @@ class Manifest(Struct, frozen=True):
     timezone: str
     today: int
     """The account's day (ordinal) that the preset periods end on."""
-    rules: int
-    """Version of the account's settings that the document shows."""
+    rules: str
+    """Version of the account's settings that the document shows, in hexadecimal."""
     commits: dict[int, tuple[int, str]]
     """Shard → the sequence number of its last commit that is in this revision, and the claim it was made under."""
-    days: dict[int, DayCube]
-    format: int = 1
+    parts: dict[str, str]
+    """The name of each part of this revision → its version."""
+    waiting: dict[int, Waiting]
+    """Day → who has been waiting since then."""
+    positions: dict[int, tuple[int, int]] = {}
+    """Shard → its positions in the topic of contacts and in that of conversations, read in the transaction that read
+    the counters: this revision is the report of exactly the records before them."""
+    absent: tuple[str, ...] = ()
+    """Names of parts that are lost and cannot be made again: reading them is an error, never zero."""
+    format: int = 2
     complete_from_ms: int | None = None
     """From when on nothing is missing, where something is missing for good."""
+
+
+class _EarlierCube(Struct, array_like=True, frozen=True):
+    revision: int
+    waiting: Waiting
+
+
+class _EarlierManifest(Struct, frozen=True):
+    """A manifest of the builds before versions of parts: their parts are versioned by the revision that wrote them."""
+
+    revision: int
+    published_at_ms: int
+    as_of_ms: int
+    complete: bool
+    timezone: str
+    today: int
+    rules: int
+    commits: dict[int, tuple[int, str]]
+    days: dict[int, _EarlierCube]
+    complete_from_ms: int | None = None
     months: dict[int, int] = {}
-    """First day of a month → the revision that wrote its roll-up, by an earlier build. They are not read any more."""
     spans: dict[Span, int] = {}
-    """The spans that are rolled up → the revision that wrote it. What has no roll-up is read by its days."""
+
+    def as_now(self) -> Manifest:
+        """The same in the form of today."""
+        parts = {day_name(day): str(cube.revision) for day, cube in self.days.items()}
+        parts |= {span_name(span): str(revision) for span, revision in self.spans.items()}
+        parts |= {f"month:{first}": str(revision) for first, revision in self.months.items()}
+        return Manifest(
+            revision=self.revision,
+            published_at_ms=self.published_at_ms,
+            as_of_ms=self.as_of_ms,
+            complete=self.complete,
+            timezone=self.timezone,
+            today=self.today,
+            rules=f"{self.rules:08x}",
+            commits=self.commits,
+            parts=parts,
+            waiting={day: cube.waiting for day, cube in self.days.items()},
+            complete_from_ms=self.complete_from_ms,
+        )
+
+
+class _Form(Struct):
+    format: int = 1
 
 
 class Head(Struct, array_like=True, frozen=True):
@@ -97,7 +155,7 @@ class Head(Struct, array_like=True, frozen=True):
 
     revision: int
     today: int
-    rules: int
+    rules: str
     settled: bool
     """Whether it has all that there was to have; what is missing for good is not to be had."""
     complete_from_ms: int | None = None
@@ -107,40 +165,26 @@ class Head(Struct, array_like=True, frozen=True):
 
 
 def settings_digest(data: bytes) -> bytes:
-    """What tells settings apart without decoding them; of no settings, that of no bytes."""
-    return hashlib.sha256(data).digest()[:8]
+    """What tells settings and zone data apart without decoding the settings; of no settings, that of no bytes."""
+    return hashlib.blake2b(data, digest_size=16, salt=_ZONE_DATA).digest()
+
+
+_ZONE_DATA = ZONE_DATA_VERSION.encode()[:16]
 
 
 encode_head = msgspec.msgpack.Encoder().encode
 decode_head = msgspec.msgpack.Decoder(Head).decode
 encode_manifest = msgspec.msgpack.Encoder().encode
-decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
-
-PUBLISH = """
--- KEYS: revision report manifest history garbage
--- ARGV: expected revision, new revision, document, manifest, history length, channel, notification, garbage note,
---       number of fresh cubes and roll-ups, the fresh ones…, those they replace…
-local known = redis.call('GET', KEYS[1]) or '0'
-if known ~= ARGV[1] then return redis.error_reply('SUPERSEDED by revision ' .. known) end
-redis.call('SET', KEYS[1], ARGV[2])
-redis.call('SET', KEYS[2], ARGV[3])
-redis.call('SET', KEYS[3], ARGV[4])
-redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
-local oldest = tonumber(ARGV[2]) - tonumber(ARGV[5])
-for _, revision in ipairs(redis.call('HKEYS', KEYS[4])) do
-  if tonumber(revision) <= oldest then redis.call('HDEL', KEYS[4], revision) end
-end
-local fresh = tonumber(ARGV[9])
-for i = 10, 9 + fresh do redis.call('HDEL', KEYS[5], ARGV[i]) end
-for i = 10 + fresh, #ARGV do redis.call('HSET', KEYS[5], ARGV[i], ARGV[8]) end
-redis.call('PUBLISH', ARGV[6], ARGV[7])
-return redis.status_reply('OK')
-"""
-"""Publishes a revision, if the newest is still the one it was made after."""
+_decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
+_decode_earlier = msgspec.msgpack.Decoder(_EarlierManifest).decode
+_decode_form = msgspec.msgpack.Decoder(_Form).decode
 
 
-class Superseded(RuntimeError):
-    """Another snapshotter published in the meantime; read the manifest again."""
+def decode_manifest(data: bytes) -> Manifest:
+    """A manifest, of this or of an earlier build. Raises `msgspec.DecodeError` when it is damaged."""
+    if _decode_form(data).format == 1:
+        return _decode_earlier(data).as_now()
+    return _decode_manifest(data)
 
 
 async def load_manifest(redis: Any, keys: PublicKeys) -> Manifest | None:
@@ -149,50 +193,20 @@ async def load_manifest(redis: Any, keys: PublicKeys) -> Manifest | None:
     return None if data is None else decode_manifest(data)
 
 
-class Garbage(Struct, frozen=True):
-    """A cube or roll-up that no manifest names, as it stands in the garbage hash: its `member`, and since when."""
+class Revision(Struct, frozen=True):
+    """One revision whole: its manifest, and the document as published."""
 
-    name: str
-    """Of a cube its day, of a roll-up `span:FIRST-LAST` (by earlier builds `month:FIRST`); days are ordinals."""
-    revision: int
-
-    @classmethod
-    def of_day(cls, day: int, revision: int) -> "Garbage":
-        """A day's cube."""
-        return cls(str(day), revision)
-
-    @classmethod
-    def of_span(cls, span: Span, revision: int) -> "Garbage":
-        """A span's roll-up."""
-        return cls(f"span:{span.first}-{span.last}", revision)
-
-    @classmethod
-    def of_month(cls, first: int, revision: int) -> "Garbage":
-        """A month's roll-up by an earlier build."""
-        return cls(f"month:{first}", revision)
-
-    @property
-    def member(self) -> str:
-        """The field of the garbage hash: `NAME:REVISION`. Its value is a `garbage_note`."""
-        return f"{self.name}:{self.revision}"
-
-    @classmethod
-    def of_member(cls, member: bytes) -> "Garbage":
-        """The garbage of a field of the garbage hash."""
-        name, _, revision = member.decode().rpartition(":")
-        return cls(name, int(revision))
+    manifest: Manifest
+    document: bytes
 
 
-def garbage_note(revision: int, now_ms: int) -> str:
-    """Since when something is garbage: `SINCE_REVISION:SINCE_MS`."""
-    return f"{revision}:{now_ms}"
-
-
-def disposable(garbage: dict[bytes, bytes], revision: int, now_ms: int) -> list[Garbage]:
-    """What may be deleted now."""
-    found = []
-    for member, note in garbage.items():
-        since_revision, since_ms = map(int, note.split(b":"))
-        if revision - since_revision >= GARBAGE_REVISIONS and now_ms - since_ms >= GARBAGE_MS:
-            found.append(Garbage.of_member(member))
-    return found
+async def load_revision(redis: Any, keys: PublicKeys) -> Revision | None:
+    """The account's newest revision, manifest and document read together."""
+    server = await server_of(redis, keys.manifest.encode())
+    async with server.pipeline(transaction=True) as pipe:
+        pipe.get(keys.manifest)
+        pipe.get(keys.report)
+        manifest, document = await pipe.execute()
+    if manifest is None or document is None:
+        return None
+    return Revision(decode_manifest(manifest), document)

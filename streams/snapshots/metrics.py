@@ -1,8 +1,12 @@
 """The snapshotter's part of the catalogue of metrics."""
 
+from collections import Counter as Counts
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from streams.monitoring.catalogue import Metric
+from streams.snapshots.failures import REASONS
 
 SNAPSHOTTER_METRICS: tuple[Metric, ...] = (
     Metric("mediana_snapshots_total", "counter", (), "Reports published, one per account and revision."),
@@ -30,6 +34,37 @@ SNAPSHOTTER_METRICS: tuple[Metric, ...] = (
         (),
         "Accounts whose report of the last round lacks what a later one may have; not: what is missing for good.",
     ),
+    Metric(
+        "mediana_snapshot_failed_accounts",
+        "gauge",
+        ("reason",),
+        "Accounts that got no newer report in the last round, or one that lacks days for good, by reason.",
+        known=REASONS,
+    ),
+    Metric(
+        "mediana_snapshot_repaired_parts_total",
+        "counter",
+        (),
+        "Parts of published reports that were missing in Redis and were made again from the counters.",
+    ),
+    Metric(
+        "mediana_snapshot_refused_writes_total",
+        "counter",
+        (),
+        "Times that a snapshotter which had been overtaken was kept from writing, and gave up.",
+    ),
+    Metric(
+        "mediana_snapshot_unusable_settings",
+        "gauge",
+        (),
+        "Accounts whose newest settings cannot be used; their reports are made with the settings before, and say so.",
+    ),
+    Metric(
+        "mediana_snapshot_zone_data_differs",
+        "gauge",
+        (),
+        "1 while the namespace is counted with another release of the zone data than the snapshotter's.",
+    ),
 )
 
 
@@ -37,7 +72,8 @@ class SnapshotterMetrics:
     """The snapshotter's collectors, on a registry that the caller brings."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        published, days, failures, seconds, timestamp, due, incomplete = SNAPSHOTTER_METRICS
+        published, days, failures, seconds, timestamp, due, incomplete, *rest = SNAPSHOTTER_METRICS
+        failed, repaired, refused, unusable, zone_data = rest
         self.published = Counter(published.name, published.meaning, registry=registry)
         self.days = Counter(days.name, days.meaning, registry=registry)
         self.failures = Counter(failures.name, failures.meaning, registry=registry)
@@ -45,3 +81,15 @@ class SnapshotterMetrics:
         self.timestamp = Gauge(timestamp.name, timestamp.meaning, registry=registry)
         self.due = Gauge(due.name, due.meaning, registry=registry)
         self.incomplete = Gauge(incomplete.name, incomplete.meaning, registry=registry)
+        self.failed = Gauge(failed.name, failed.meaning, failed.labels, registry=registry)
+        self.repaired = Counter(repaired.name, repaired.meaning, registry=registry)
+        self.refused = Counter(refused.name, refused.meaning, registry=registry)
+        self.unusable = Gauge(unusable.name, unusable.meaning, registry=registry)
+        self.zone_data_differs = Gauge(zone_data.name, zone_data.meaning, registry=registry)
+        self.set_failed(())
+
+    def set_failed(self, reasons: Iterable[str]) -> None:
+        """Why accounts have no newer report, one reason for each."""
+        counted = Counts(reasons)
+        for reason in REASONS:
+            self.failed.labels(reason).set(counted[reason])

@@ -1,19 +1,22 @@
 """Publishing one account: the cubes of the days that changed, the roll-ups they are in, document and manifest."""
 
+import asyncio
 import itertools
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date
 from typing import Any
 
 import orjson
 from msgspec import Struct
-from redis.exceptions import ResponseError
 
 from aggregates import cube
 from aggregates.counters import Field, Value
-from aggregates.cube import Cube
+from aggregates.cube import VALUES_KEY, Cube
 from aggregates.document import (
+    Notice,
     Publication,
     first_keys,
     period_days,
@@ -27,24 +30,16 @@ from aggregates.rules import Rules
 from schemas.accounts import AccountSettings
 from streams.redis.shard_reader import ROLL_BACK_MARGIN, Scan, ShardCut, ShardReader
 from streams.snapshots.completeness import completeness
-from streams.snapshots.manifest import (
-    PUBLISH,
-    DayCube,
-    Garbage,
-    Manifest,
-    PublicKeys,
-    Superseded,
-    disposable,
-    encode_manifest,
-    garbage_note,
-    load_manifest,
-)
+from streams.snapshots.fenced import Draft, FencedAccount, Holder, MissingParts, missing_parts
+from streams.snapshots.manifest import Manifest, PublicKeys
+from streams.snapshots.parts import Attempt, Contents, Part, contents, day_name, span_name
 
-FIELDS_PER_WRITE = 500
-BYTES_PER_WRITE = 200_000
-"""Per HSET of a cube, so that no single command holds the server for long."""
+logger = logging.getLogger(__name__)
 
 READS_AT_ONCE = 100
+
+DAYS_FORGOTTEN = 31
+"""How many days past the retention one revision leaves out at most, so that a wrong clock cannot empty a report."""
 
 
 class LogCut(Struct, frozen=True):
@@ -63,103 +58,214 @@ class Published(Struct, frozen=True):
     document_bytes: int
     pending: bool
     """Whether a later revision may have what this one lacks."""
+    repaired: int = 0
+    """Parts that should have been there and were not, and were made again from the counters."""
 
 
 class Publisher:
-    """Publishes accounts under a namespace."""
+    """Publishes accounts under a namespace, in one round."""
 
     def __init__(
-        self, redis: Any, namespace: str, shards: list[ShardReader], history: int, retention_days: int
+        self,
+        redis: Any,
+        namespace: str,
+        shards: list[ShardReader],
+        history: int,
+        retention_days: int,
+        holder: Holder,
     ) -> None:
         self._redis = redis
         self._namespace = namespace
         self._shards = shards
         self._history = history
         self._retention_days = retention_days
+        self._holder = holder
+        self._everything: dict[int, Scan] = {}
 
-    async def publish(self, settings: AccountSettings, log: LogCut, scans: list[Scan]) -> Published:
+    async def publish(
+        self,
+        settings: AccountSettings,
+        log: LogCut,
+        scans: list[Scan],
+        *,
+        was_left_out: bool = False,
+        notices: tuple[Notice, ...] = (),
+    ) -> Published:
         """Publish the account's next revision.
 
-        `scans` tells, shard by shard, what changed since a time when every account was published. Raises `Superseded`
-        when another snapshotter was faster, `UnsteadyShard` when a shard cannot be read now.
+        `scans` tells, shard by shard, what changed since a time when every account was published but those that were
+        left out. Raises `FenceLost` when another snapshotter has taken over, `Superseded` when one published
+        meanwhile, `MissingParts` when a part is lost and the counters of its day are too, `UnsteadyShard` when a shard
+        cannot be read now.
         """
         keys = PublicKeys(self._namespace, settings.account_id)
-        before = await load_manifest(self._redis, keys)
+        account = FencedAccount(self._redis, keys, self._holder)
+        claimed = await account.claim()
+        if claimed.is_damaged:
+            logger.warning("account %s: its manifest is lost or damaged; all of it is made again", settings.account_id)
+        before = claimed.manifest
+        there = Contents({}, {}) if before is None else contents(before.parts)
+        missing = await self._missing(keys, before, there)
+        attempt = Attempt()
         rules = Rules(settings)
-        revision = before.revision + 1 if before is not None else 1
         now_ms = int(time.time() * 1000)
         today = rules.calendar.day_of(log.as_of_ms)
 
-        cuts, changed = await self._changed_counters(settings.account_id, before, scans)
-        fresh = {day: cube.build(cube.merged_counters(parts)) for day, parts in changed.items()}
-        days = {} if before is None else dict(before.days)
-        for day, built in fresh.items():
-            days.pop(day, None)
-            if built:
-                days[day] = DayCube(revision, waiting_of(built))
-        oldest = today - self._retention_days
-        days = {day: there for day, there in days.items() if day >= oldest}
-        await self._write_cubes(
-            keys, now_ms, {Garbage.of_day(day, revision): built for day, built in fresh.items() if day in days}
+        cuts, changed = await self._changed_counters(
+            settings.account_id, before, scans, was_left_out=was_left_out, lost=missing.days.keys(), today=today
         )
-        spans = await self._write_spans(keys, before, revision, now_ms, days, fresh, rolled_up(days, today, oldest))
+        fresh: dict[int, Cube] = {}
+        for day, counters in changed.items():
+            fresh[day] = cube.build(cube.merged_counters(counters))
+            await asyncio.sleep(0)  # the lock is renewed meanwhile
+        oldest = self._oldest(before, there, today)
+        absent = await self._absent(settings.account_id, missing.days, changed, oldest)
+        if wanted_and_lost := [part for day, part in absent.items() if day in period_days(date.fromordinal(today))]:
+            raise MissingParts(settings.account_id, wanted_and_lost)
+        days = {day: part for day, part in there.days.items() if day not in fresh}
+        days |= absent
+        waiting = {} if before is None else {day: who for day, who in before.waiting.items() if day in days}
+        for day, built in fresh.items():
+            if built:
+                days[day] = attempt.part(day_name(day))
+                waiting[day] = waiting_of(built)
+        days = {day: part for day, part in days.items() if day >= oldest}
+        waiting = {day: who for day, who in waiting.items() if day in days}
+        written = {days[day]: built for day, built in fresh.items() if day in days and day not in absent}
+        for part, built in written.items():
+            await account.write(part, built)
+        kept = {span: part for span, part in there.spans.items() if span not in missing.spans}
+        spans, made = await self._write_spans(
+            account, attempt, keys, kept, days, fresh, rolled_up(days, today, oldest), absent.keys()
+        )
 
         wanted = {day for day in period_days(date.fromordinal(today)) if day in days}
-        stored = await self._stored_cubes(keys, {day: days[day].revision for day in wanted if day not in fresh})
+        stored = await self._stored_cubes(keys, {day: days[day] for day in wanted if day not in fresh})
         cubes: dict[int, Cube] = {**stored, **{day: fresh[day] for day in wanted if day in fresh}}
         states = [cut.state for cut in cuts]
         lacks = completeness(states, log.ends)
         publication = Publication(
-            revision=revision,
+            revision=claimed.revision + 1,
             published_at_ms=now_ms,
             as_of_ms=log.as_of_ms,
-            complete=not lacks.reasons,
+            complete=not (lacks.reasons or absent),
             lag_records=lacks.lag_records,
-            incomplete_reasons=lacks.reasons,
+            incomplete_reasons=(*lacks.reasons, *_lost(absent)),
             changed_days=None if before is None else tuple(changed),
             complete_from_ms=lacks.complete_from_ms,
+            as_of_before_ms=None if before is None or before.as_of_ms <= log.as_of_ms else before.as_of_ms,
+            notices=notices,
         )
-        document = orjson.dumps(
-            snapshot_document(settings, rules.calendar, cubes, (there.waiting for there in days.values()), publication)
-        )
+        if publication.as_of_before_ms is not None:
+            logger.warning(
+                "account %s: this report is as of %s, the one before was as of %s; are the clocks right?",
+                settings.account_id,
+                instant_text(log.as_of_ms),
+                instant_text(publication.as_of_before_ms),
+            )
+        document = orjson.dumps(snapshot_document(settings, rules.calendar, cubes, waiting.values(), publication))
         manifest = Manifest(
-            revision=revision,
+            revision=publication.revision,
             published_at_ms=now_ms,
             as_of_ms=log.as_of_ms,
             complete=publication.complete,
             timezone=settings.timezone,
             today=today,
-            rules=rules.version,
+            rules=rules.version.hex(),
             commits={state.shard: (state.seq, state.token) for state in states},
-            days=days,
+            parts={part.name: part.version for part in (*days.values(), *spans.values())},
+            waiting=waiting,
+            positions={state.shard: (state.contacts or 0, state.conversations or 0) for state in states},
+            absent=tuple(sorted(part.name for part in absent.values())),
             complete_from_ms=lacks.complete_from_ms,
-            spans=spans,
         )
-        await self._publish(keys, before, manifest, document, now_ms)
-        await self._sweep(keys, revision, now_ms)
-        return Published(settings.account_id, manifest, len(fresh), len(document), bool(lacks.pending))
+        lengths = {part: account.length(part) for part in (*written, *made)}
+        draft = Draft(manifest, document, _notification(settings.account_id, manifest), lengths)
+        await account.publish(claimed.known, draft, self._history)
+        await account.sweep()
+        return Published(
+            settings.account_id,
+            manifest,
+            len(fresh),
+            len(document),
+            bool(lacks.pending),
+            repaired=len(missing.days) + len(missing.spans) - len(absent) + claimed.is_damaged,
+        )
+
+    async def _missing(self, keys: PublicKeys, before: Manifest | None, there: Contents) -> Contents:
+        """The days and spans that the newest manifest names and that are not there."""
+        if before is None:
+            return Contents({}, {})
+        found = await missing_parts(self._redis, keys, (*there.days.values(), *there.spans.values()))
+        if found:
+            names = ", ".join(sorted(part.name for part in found)[:5])
+            logger.warning("account %s: %d published parts are missing: %s", keys.account_id, len(found), names)
+        return Contents(
+            {day: part for day, part in there.days.items() if part in found},
+            {span: part for span, part in there.spans.items() if part in found},
+        )
+
+    async def _absent(
+        self,
+        account_id: str,
+        missing: Mapping[int, Part],
+        changed: Mapping[int, list[list[tuple[Field, Value]]]],
+        oldest: int,
+    ) -> dict[int, Part]:
+        """The missing days that no shard has counters of any more: they cannot be made again.
+
+        A day that a correction emptied is still known to its shard; it has nothing, and that is right.
+        """
+        empty = {day: part for day, part in missing.items() if day >= oldest and not any(changed[day])}
+        if not empty:
+            return {}
+        known = [(await self._whole(shard)).changes.get(account_id, {}) for shard in self._shards]
+        return {day: part for day, part in empty.items() if not any(day in days for days in known)}
+
+    def _oldest(self, before: Manifest | None, there: Contents, today: int) -> int:
+        """The oldest day that the revision has: by the retention, but only so many steps at once."""
+        oldest = today - self._retention_days
+        past = sorted(day for day in there.days if day < oldest)
+        return past[DAYS_FORGOTTEN] if before is not None and len(past) > DAYS_FORGOTTEN else oldest
 
     async def _changed_counters(
-        self, account_id: str, before: Manifest | None, scans: list[Scan]
+        self,
+        account_id: str,
+        before: Manifest | None,
+        scans: list[Scan],
+        *,
+        was_left_out: bool,
+        lost: AbstractSet[int],
+        today: int,
     ) -> tuple[list[ShardCut], dict[int, list[list[tuple[Field, Value]]]]]:
-        """Every shard's cut, and the counters of each day that changed in any shard, shard by shard."""
-        days: set[int] = set()
-        for shard, scan in zip(self._shards, scans, strict=True):
+        """Every shard's cut, and the counters of each day that changed in any shard, shard by shard.
+
+        `lost` days count as changed.
+        """
+        days: set[int] = set(lost)
+        known = set() if before is None else set(contents(before.parts).days)
+        used = []
+        for shard, since_before in zip(self._shards, scans, strict=True):
+            scan = since_before
             published, token = (0, "") if before is None else before.commits.get(shard.shard, (0, ""))
             if before is not None and published > scan.state.seq:
                 # The shard was rolled back to an older copy: any day may have changed.
                 published = 0
-                days.update(before.days)
+                days.update(known)
             elif token != scan.state.token:
                 # Perhaps it was rolled back, and has committed again since, by a clock that may be behind.
                 published -= ROLL_BACK_MARGIN
-            if scan.since_seq > 0 >= published:
-                scan = await shard.scan(0)
-            days.update(day for day, seq in scan.changes.get(account_id, {}).items() if seq > published)
+            # The clock was ahead, and days may have been left out as past the retention.
+            was_ahead = before is not None and before.today > today
+            if scan.since_seq > 0 and (published <= 0 or was_left_out or was_ahead):
+                scan = await self._whole(shard)
+            changes = scan.changes.get(account_id, {})
+            days.update(day for day, seq in changes.items() if seq > published or (was_ahead and day not in known))
+            used.append(scan)
         while True:
             cuts = [
                 await shard.cut(account_id, days, scan.state.seq)
-                for shard, scan in zip(self._shards, scans, strict=True)
+                for shard, scan in zip(self._shards, used, strict=True)
             ]
             grown = days.union(*(cut.days for cut in cuts))
             if grown == days:
@@ -168,157 +274,93 @@ class Publisher:
             days = grown
         return cuts, {day: [cut.days.get(day, []) for cut in cuts] for day in sorted(days)}
 
+    async def _whole(self, shard: ShardReader) -> Scan:
+        """All there is in a shard, looked for once in a round."""
+        if shard.shard not in self._everything:
+            self._everything[shard.shard] = await shard.scan(0)
+        return self._everything[shard.shard]
+
     async def _write_spans(
         self,
+        account: FencedAccount,
+        attempt: Attempt,
         keys: PublicKeys,
-        before: Manifest | None,
-        revision: int,
-        now_ms: int,
-        days: Mapping[int, DayCube],
+        kept: Mapping[Span, Part],
+        days: Mapping[int, Part],
         fresh: Mapping[int, Cube],
         wanted: Mapping[Span, Sequence[int]],
-    ) -> dict[Span, int]:
-        """Write the roll-ups that are wanted and missing, or have a changed day: the revision of each."""
-        changed = {span for day in fresh for span in spans_of(day)}
-        kept = {} if before is None else before.spans
+        absent: AbstractSet[int],
+    ) -> tuple[dict[Span, Part], list[Part]]:
+        """Write the roll-ups that are wanted and missing, or have a changed day: all there are then, and the new."""
+        # The roll-up of a day that is lost still has its numbers.
+        changed = {span for day in fresh if day not in absent for span in spans_of(day)}
         spans = {span: kept[span] for span in wanted if span in kept and span not in changed}
+        made = []
         missing = [span for span in wanted if span not in spans]
         for _, of_month in itertools.groupby(missing, lambda span: spans_of(span.first)[0]):
             read: dict[int, Cube] = {}  # once for a month and its thirds
             for span in of_month:
+                if not absent.isdisjoint(wanted[span]):
+                    continue
                 for day in wanted[span]:
                     if day not in read:
-                        read[day] = fresh[day] if day in fresh else await self._whole_cube(keys, day, days)
-                cubes = {day: read[day] for day in wanted[span]}
-                if all(cubes.values()):
-                    await self._write_cubes(keys, now_ms, {Garbage.of_span(span, revision): roll_up(span, cubes)})
-                    spans[span] = revision
-        return spans
+                        read[day] = fresh[day] if day in fresh else await self._whole_cube(keys, days[day])
+                part = attempt.part(span_name(span))
+                await account.write(part, roll_up(span, {day: read[day] for day in wanted[span]}))
+                spans[span] = part
+                made.append(part)
+        return spans, made
 
-    async def _whole_cube(self, keys: PublicKeys, day: int, days: Mapping[int, DayCube]) -> Cube:
-        found: dict[bytes, bytes] = await self._redis.hgetall(keys.cube(day, days[day].revision))
+    async def _whole_cube(self, keys: PublicKeys, part: Part) -> Cube:
+        found: dict[bytes, bytes] = await self._redis.hgetall(keys.part(part))
+        if not found:
+            raise MissingParts(keys.account_id, (part,))
         return found
 
-    async def _write_cubes(self, keys: PublicKeys, now_ms: int, cubes: Mapping[Garbage, Mapping[bytes, bytes]]) -> None:
-        if not cubes:
-            return
-        # Garbage until the manifest names them: a snapshotter that dies here leaves nothing behind for good.
-        notes = {each.member: garbage_note(each.revision, now_ms) for each in cubes}
-        await self._redis.hset(keys.garbage, mapping=notes)
-        for each, built in cubes.items():
-            name = keys.garbage_cube(each)
-            await self._redis.unlink(name)
-            for part in _parts(built):
-                await self._redis.hset(name, mapping=part)
-
-    async def _stored_cubes(self, keys: PublicKeys, revisions: Mapping[int, int]) -> dict[int, dict[bytes, bytes]]:
+    async def _stored_cubes(self, keys: PublicKeys, parts: Mapping[int, Part]) -> dict[int, dict[bytes, bytes]]:
         cubes: dict[int, dict[bytes, bytes]] = {}
-        order = sorted(revisions)
+        order = sorted(parts)
         for first in range(0, len(order), READS_AT_ONCE):
-            part = order[first : first + READS_AT_ONCE]
-            firsts = await self._fields(keys, revisions, {day: first_keys() for day in part})
+            some = order[first : first + READS_AT_ONCE]
+            firsts = await self._fields(keys, parts, {day: first_keys() for day in some})
             tables = {day: table_keys(found) for day, found in firsts.items()}
-            more = await self._fields(keys, revisions, {day: fields for day, fields in tables.items() if fields})
-            for day in part:
+            more = await self._fields(keys, parts, {day: fields for day, fields in tables.items() if fields})
+            for day in some:
                 cubes[day] = {**firsts[day], **more.get(day, {})}
+                if VALUES_KEY not in cubes[day]:  # every cube has it
+                    raise MissingParts(keys.account_id, (parts[day],))
         return cubes
 
     async def _fields(
-        self, keys: PublicKeys, revisions: Mapping[int, int], fields: Mapping[int, list[bytes]]
+        self, keys: PublicKeys, parts: Mapping[int, Part], fields: Mapping[int, list[bytes]]
     ) -> dict[int, dict[bytes, bytes]]:
         if not fields:
             return {}
         async with self._redis.pipeline(transaction=False) as pipe:
             for day, wanted in fields.items():
-                pipe.hmget(keys.cube(day, revisions[day]), wanted)
+                pipe.hmget(keys.part(parts[day]), wanted)
             answers = await pipe.execute()
         return {
             day: {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
             for (day, wanted), values in zip(fields.items(), answers, strict=True)
         }
 
-    async def _publish(
-        self,
-        keys: PublicKeys,
-        before: Manifest | None,
-        manifest: Manifest,
-        document: bytes,
-        now_ms: int,
-    ) -> None:
-        fresh = _only(manifest, before)
-        replaced = [] if before is None else _only(before, manifest)
-        notification = orjson.dumps(
-            {
-                "account_id": keys.account_id,
-                "revision": manifest.revision,
-                "as_of": instant_text(manifest.as_of_ms),
-                "complete": manifest.complete,
-                "complete_from": instant_text(manifest.complete_from_ms),
-            }
-        )
-        try:
-            await self._redis.eval(
-                PUBLISH,
-                5,
-                keys.revision,
-                keys.report,
-                keys.manifest,
-                keys.history,
-                keys.garbage,
-                0 if before is None else before.revision,
-                manifest.revision,
-                document,
-                encode_manifest(manifest),
-                self._history,
-                keys.channel,
-                notification,
-                garbage_note(manifest.revision, now_ms),
-                len(fresh),
-                *fresh,
-                *replaced,
-            )
-        except ResponseError as error:
-            if "SUPERSEDED" in str(error):
-                raise Superseded(str(error)) from None
-            raise
 
-    async def _sweep(self, keys: PublicKeys, revision: int, now_ms: int) -> None:
-        """Delete the cubes that no reader can be reading any more."""
-        found = disposable(await self._redis.hgetall(keys.garbage), revision, now_ms)
-        if found:
-            for garbage in found:
-                await self._redis.unlink(keys.garbage_cube(garbage))
-            await self._redis.hdel(keys.garbage, *(garbage.member for garbage in found))
+def _lost(absent: Mapping[int, Part]) -> tuple[str, ...]:
+    if not absent:
+        return ()
+    named = ", ".join(date.fromordinal(day).isoformat() for day in sorted(absent)[:5])
+    told = f"the published numbers of {len(absent)} days are lost and cannot be made again ({named})"
+    return (f"{told}: restore Redis from a copy, or rebuild",)
 
 
-def _only(one: Manifest, other: Manifest | None) -> list[str]:
-    """The cubes and roll-ups that one manifest names and the other does not, as members of the garbage hash."""
-    (days, spans, months), (other_days, other_spans, other_months) = _names(one), _names(other)
-    garbage = (
-        *itertools.starmap(Garbage.of_day, days - other_days),
-        *itertools.starmap(Garbage.of_span, spans - other_spans),
-        *itertools.starmap(Garbage.of_month, months - other_months),
+def _notification(account_id: str, manifest: Manifest) -> bytes:
+    return orjson.dumps(
+        {
+            "account_id": account_id,
+            "revision": manifest.revision,
+            "as_of": instant_text(manifest.as_of_ms),
+            "complete": manifest.complete,
+            "complete_from": instant_text(manifest.complete_from_ms),
+        }
     )
-    return [each.member for each in garbage]
-
-
-def _names(manifest: Manifest | None) -> tuple[set[tuple[int, int]], set[tuple[Span, int]], set[tuple[int, int]]]:
-    """Days, spans and months with their revisions."""
-    if manifest is None:
-        return set(), set(), set()
-    days = {(day, there.revision) for day, there in manifest.days.items()}
-    return days, set(manifest.spans.items()), set(manifest.months.items())
-
-
-def _parts(cube: Mapping[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
-    """The fields of a cube, a few at a time: so many, or one large one."""
-    part: dict[bytes, bytes] = {}
-    size = 0
-    for field, value in cube.items():
-        part[field] = value
-        size += len(value)
-        if len(part) >= FIELDS_PER_WRITE or size >= BYTES_PER_WRITE:
-            yield part
-            part, size = {}, 0
-    if part:
-        yield part

@@ -14,6 +14,9 @@ from aggregates.periods import Period, period
 from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
 from aggregates.rows import slice_prefix
 from streams.snapshots.manifest import Manifest, PublicKeys, SnapshotterKeys, load_manifest
+from schemas.zones import ZONE_DATA_VERSION
+from streams.snapshots.fenced import missing_parts
+from streams.snapshots.parts import Part, contents
 
 PIPELINE_READS = 200
 """Reads sent at once: enough to make round trips cheap, few enough to leave the server to others in between."""
@@ -22,14 +25,27 @@ FIELDS_PER_SCAN = 1_000
 """How many fields of a cube one command looks at, so that none holds the server for long."""
 
 ATTEMPTS = 5
+"""How often a part that is gone may mean that a newer revision has replaced it."""
 
 
 class NoReport(LookupError):
     """Nothing is published of that account."""
 
-    def __init__(self, account_id: str) -> None:
-        super().__init__(f"no report of account {account_id!r} is published; `mediana snapshot` publishes one")
+    def __init__(self, account_id: str, text: str | None = None) -> None:
+        super().__init__(text or f"no report of account {account_id!r} is published; `mediana snapshot` publishes one")
         self.account_id = account_id
+
+
+class UnknownZone(NoReport):
+    """The report is of a time zone that this program's zone data does not have."""
+
+    def __init__(self, account_id: str, timezone: str) -> None:
+        super().__init__(
+            account_id,
+            f"the report of account {account_id!r} was published for time zone {timezone!r}, which this program's zone "
+            f"data {ZONE_DATA_VERSION} does not have: run the same release of Mediana everywhere, then `mediana "
+            "snapshot`",
+        )
 
 
 class Answer(Struct, frozen=True):
@@ -53,7 +69,8 @@ class Answer(Struct, frozen=True):
 class Slices(Struct, frozen=True):
     """The finest slices of a range, of one revision: `days` reads one day after the other, as they are asked for.
 
-    A revision's cubes outlive its replacement by `GARBAGE_MS`; a reader who takes longer meets `VanishedCube`.
+    A revision's cubes outlive its replacement by `streams.snapshots.fenced.GARBAGE_MS`; a reader who takes longer meets
+    `VanishedCube`.
     """
 
     account_id: str
@@ -72,6 +89,21 @@ class VanishedCube(RuntimeError):
         )
         self.account_id = account_id
         self.day = day
+
+
+class MissingPart(RuntimeError):
+    """A part that the newest manifest names is not there: the report cannot be answered, and is not made up.
+
+    The snapshotter makes it again in its next round, if the counters are still there.
+    """
+
+    def __init__(self, account_id: str, part: Part) -> None:
+        super().__init__(
+            f"part {part.member} of the report of account {account_id!r} is not in Redis; the snapshotter makes it "
+            "again in its next round (`mediana snapshot` at once); is something deleting keys?"
+        )
+        self.account_id = account_id
+        self.part = part
 
 
 class Newest(Struct, frozen=True):
@@ -131,51 +163,73 @@ class SnapshotReader:
     async def metrics(
         self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
     ) -> Answer:
-        """The metrics of any range and filters, and of the period before. Raises `NoReport`, `RangeError`."""
+        """The metrics of any range and filters, and of the period before.
+
+        Raises `NoReport`, `RangeError`, `MissingPart`.
+        """
         wanted = period(start, end)
         keys = PublicKeys(self._namespace, account_id)
-        for _ in range(ATTEMPTS):
+        before: Manifest | None = None
+        for attempt in range(ATTEMPTS):
             manifest = await load_manifest(self._redis, keys)
             if manifest is None:
                 raise NoReport(account_id)
             ranges = [_Range(wanted, manifest)]
             if with_previous:
                 ranges.append(_Range(wanted.previous, manifest))
-            if await self._fill(keys, ranges, filters):
+            missing = await self._fill(keys, ranges, filters)
+            if missing is None:
                 return _answer(account_id, manifest, ranges, filters)
-        raise RuntimeError(
-            f"the cubes of account {account_id!r} vanish while they are read; is something deleting keys?"
-        )
+            # It may have been replaced and swept meanwhile; where the manifest is still the same, it was not.
+            if attempt == ATTEMPTS - 1 or (before is not None and before.parts == manifest.parts):
+                raise MissingPart(account_id, missing)
+            before = manifest
+        raise AssertionError("unreachable")
 
     async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
-        """The slices under a mask of a range, day by day. Raises `NoReport` and `RangeError`; later `VanishedCube`."""
+        """The slices under a mask of a range, day by day.
+
+        Raises `NoReport`, `RangeError`, `MissingPart`; later, while days are read, `VanishedCube`.
+        """
         wanted = period(start, end)
         keys = PublicKeys(self._namespace, account_id)
-        manifest = await load_manifest(self._redis, keys)
-        if manifest is None:
-            raise NoReport(account_id)
-        names = {day: keys.cube(day, manifest.days[day].revision) for day in wanted.days if day in manifest.days}
-        return Slices(account_id, wanted, manifest.revision, self._days_of(account_id, names, slice_prefix(mask)))
+        before: Manifest | None = None
+        while True:
+            manifest = await load_manifest(self._redis, keys)
+            if manifest is None:
+                raise NoReport(account_id)
+            there = contents(manifest.parts).days
+            parts = {day: there[day] for day in wanted.days if day in there}
+            # Before the first byte of an answer goes out, while an error can still be told.
+            missing = await missing_parts(self._redis, keys, parts.values())
+            if not missing:
+                days = self._days_of(keys, parts, slice_prefix(mask))
+                return Slices(account_id, wanted, manifest.revision, days)
+            if before is not None and before.parts == manifest.parts:
+                raise MissingPart(account_id, min(missing, key=lambda part: part.name))
+            before = manifest
 
     async def _days_of(
-        self, account_id: str, names: dict[int, str], prefix: bytes
+        self, keys: PublicKeys, parts: dict[int, Part], prefix: bytes
     ) -> AsyncIterator[tuple[int, dict[bytes, bytes]]]:
-        for day, name in names.items():
+        for day, part in parts.items():
+            name = keys.part(part)
             # Only the fields that are wanted travel. A cube never changes, so a field that comes twice is the same.
             scan = self._redis.hscan_iter(name, match=prefix + b"*", count=FIELDS_PER_SCAN)
             found = {key: value async for key, value in scan}
             # A cube always has its values; without them it is a deleted key, and may have been while it was scanned.
             if not await self._redis.hexists(name, VALUES_KEY):
-                raise VanishedCube(account_id, day)
+                raise VanishedCube(keys.account_id, day)
             yield day, found
 
-    async def _fill(self, keys: PublicKeys, ranges: Sequence["_Range"], filters: Filters) -> bool:
-        """Read the needed part of each cube; false when one is gone, because a newer revision replaced it."""
+    async def _fill(self, keys: PublicKeys, ranges: Sequence["_Range"], filters: Filters) -> Part | None:
+        """Read what is needed of each part; the one that is gone, perhaps because a newer revision replaced it."""
         parts = [part for each in ranges for part in each.parts(keys)]
         # The rows of the tables follow from the values that occurred, which many days share.
         values = await self._read([(part.name, [VALUES_KEY]) for part in parts])
-        if not all(values):
-            return False
+        for part, value in zip(parts, values, strict=True):
+            if not value:
+                return part.part
         wanted: dict[tuple[bool, bytes], list[bytes]] = {}
         fields = []
         for part, value in zip(parts, values, strict=True):
@@ -186,12 +240,12 @@ class SnapshotReader:
         for part, cube in zip(parts, await self._read(fields), strict=True):
             # A cube always has its values; without them it is a deleted key.
             if VALUES_KEY not in cube:
-                return False
+                return part.part
             if part.span is None:
                 part.range.days[part.day] = cube
             else:
                 part.range.spans[part.span] = cube
-        return True
+        return None
 
     async def _read(self, asked: Sequence[tuple[str, list[bytes]]]) -> list[dict[bytes, bytes]]:
         """What there is of some fields of some hashes."""
@@ -209,10 +263,11 @@ class SnapshotReader:
         return found
 
 
-class _Part(NamedTuple):
+class _Wanted(NamedTuple):
     """The roll-up of a span, or the cube of a day, that is to be read for a range."""
 
     name: str
+    part: Part
     range: "_Range"
     day: int
     span: Span | None = None
@@ -225,16 +280,16 @@ class _Range:
         self.period = wanted
         self.days: dict[int, Cube] = {}
         self.spans: dict[Span, Cube] = {}
-        self._manifest = manifest
+        self._there = contents(manifest.parts)
 
-    def parts(self, keys: PublicKeys) -> list[_Part]:
+    def parts(self, keys: PublicKeys) -> list[_Wanted]:
         """What is to be read."""
-        revisions, rolled_up = self._manifest.days, self._manifest.spans
-        spans = usable(self.period, revisions, rolled_up)
-        found = [_Part(keys.span(span, rolled_up[span]), self, span.first, span) for span in spans]
+        published, rolled_up = self._there.days, self._there.spans
+        spans = usable(self.period, published, rolled_up)
+        found = [_Wanted(keys.part(rolled_up[span]), rolled_up[span], self, span.first, span) for span in spans]
         whole = {day for span in spans for day in span.days}
-        days = (day for day in self.period.days if day in revisions and day not in whole)
-        return [*found, *(_Part(keys.cube(day, revisions[day].revision), self, day) for day in days)]
+        days = (day for day in self.period.days if day in published and day not in whole)
+        return [*found, *(_Wanted(keys.part(published[day]), published[day], self, day) for day in days)]
 
 
 def _fields(filters: Filters, values: Cube, *, rolled_up: bool) -> list[bytes]:
@@ -249,7 +304,10 @@ def _fields(filters: Filters, values: Cube, *, rolled_up: bool) -> list[bytes]:
 
 
 def _answer(account_id: str, manifest: Manifest, ranges: Sequence[_Range], filters: Filters) -> Answer:
-    calendar = LocalCalendar(manifest.timezone)
+    try:
+        calendar = LocalCalendar(manifest.timezone)
+    except ValueError:
+        raise UnknownZone(account_id, manifest.timezone) from None
 
     def of(each: _Range) -> Metrics:
         tables = table_filters(filters, (*each.spans.values(), *each.days.values()))

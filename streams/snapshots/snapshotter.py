@@ -1,39 +1,61 @@
 """The snapshotter: turns the shards' counters into published reports, by cron and on demand.
 
 A round looks at what changed in each shard since the round before, and publishes the accounts that changed, whose day
-or settings changed, or whose report was not complete. Of an account only the changed days are read and written. One
-snapshotter works at a time, by a lock in Redis; the script that publishes compares the revision anyway.
+or settings changed, whose report was not complete, or of whose report a part is missing. Of an account only the changed
+days are read and written. One snapshotter works at a time, by a lock in Redis (`streams/snapshots/lock.py`); every
+script that writes compares it (`streams/snapshots/fenced.py`). What keeps one account from being published ends no round: it is
+noted, and the account is tried again in each round (`streams/snapshots/failures.py`).
 """
 
 import asyncio
 import logging
 import time
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from aiokafka.errors import KafkaError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from aggregates.document import SETTINGS_UNUSABLE, Notice
 from aggregates.localtime import LocalCalendar
-from schemas.accounts import decode_settings, default_settings
+from schemas.accounts import AccountSettings
 from streams.config import Config
 from streams.kafka.gaps import complete_from
 from streams.kafka.log_end import LogEnds
-from streams.redis.keys import NamespaceKeys
-from streams.redis.shard_reader import ROLL_BACK_MARGIN, Scan, ShardReader, UnsteadyShard
-from streams.snapshots.manifest import Head, SnapshotterKeys, Superseded, decode_head, encode_head, settings_digest
+from streams.redis.keys import ZONE_DATA, NamespaceKeys
+from streams.redis.shard_reader import ROLL_BACK_MARGIN, Scan, ShardReader
+from streams.redis.usable_settings import in_use
+from streams.redis.zone_data import ZoneDataWatch
+from streams.snapshots.failures import Failure, decode_failure, encode_failure, reason_of, text_of
+from streams.snapshots.fenced import FenceLost, MissingParts, Superseded, missing_parts
+from streams.snapshots.lock import LEASE_SECONDS, Lease, LockBusy, LockLost, SnapshotLock
+from streams.snapshots.manifest import (
+    Head,
+    PublicKeys,
+    SnapshotterKeys,
+    decode_head,
+    encode_head,
+    load_manifest,
+    settings_digest,
+)
+from streams.snapshots.parts import Part
 from streams.snapshots.publisher import LogCut, Published, Publisher
 
 logger = logging.getLogger(__name__)
 
-LOCK_SECONDS = 60
 CATCH_UP_SECONDS = 5.0
 """How long a round waits for the workers to reach the end that the log had when it began."""
 CATCH_UP_POLL_SECONDS = 0.1
 
 FIELDS_PER_SCAN = 500
 """How many accounts' settings, of about a kilobyte each, one command reads."""
+
+PARTS_LOOKED_FOR = 200_000
+"""How many parts of reports that need nothing a round makes sure of, in about a second of Redis; the next round goes
+on with the accounts after those."""
 
 
 class NothingToPublish(RuntimeError):
@@ -43,22 +65,43 @@ class NothingToPublish(RuntimeError):
 class Snapshotter:
     """Publishes rounds of reports of one namespace."""
 
-    def __init__(self, redis: Any, config: Config, ends: LogEnds) -> None:
+    def __init__(self, redis: Any, config: Config, ends: LogEnds, lease_seconds: float = LEASE_SECONDS) -> None:
         self._redis = redis
         self._config = config
         self._ends = ends
         self._namespace = NamespaceKeys(config.namespace)
         self._keys = SnapshotterKeys(config.namespace)
         self._shards: list[ShardReader] = []
-        self._token = uuid.uuid4().hex
+        self._lock = SnapshotLock(redis, self._keys, lease_seconds)
+        self._looked_up_to = b""
+        self.failures: Mapping[str, Failure] = {}
+        """The accounts that had no newer report after the last round, and those whose report lacks days for good."""
+        self.unusable: dict[str, str] = {}
+        """The accounts whose newest settings cannot be used, and why; their reports are made with those before."""
+        self.zone_data = ZoneDataWatch(config.namespace)
+        self.refused = 0
+        """How often a write was refused, since another snapshotter had taken over."""
 
     async def publish(self, only: str | None = None, *, all_accounts: bool) -> list[Published]:
-        """One round: all accounts, or those that need it, or `only` one. Raises `NothingToPublish`."""
+        """One round: all accounts, or those that need it, or `only` one.
+
+        Raises `NothingToPublish`; `LockBusy` and `LockLost` when another snapshotter is at work. Whatever keeps a
+        single account from being published is told by `failures`.
+        """
         await self._find_shards()
-        async with self._lock():
+
+        async def work(lease: Lease) -> list[Published]:
             log = await self._log_cut()
             await self._catch_up(log)
-            return await self._round(log, only, all_accounts=all_accounts)
+            return await self._round(lease, log, only, all_accounts=all_accounts)
+
+        try:
+            return await self._lock.run(work)
+        except LockBusy as error:
+            raise NothingToPublish(str(error)) from error
+        except LockLost:
+            self.refused += 1
+            raise
 
     async def _find_shards(self) -> None:
         partitions = await self._redis.hget(self._namespace.meta, "partitions")
@@ -98,14 +141,18 @@ class Snapshotter:
             if waiting:
                 await asyncio.sleep(CATCH_UP_POLL_SECONDS)
 
-    async def _round(self, log: LogCut, only: str | None, *, all_accounts: bool) -> list[Published]:
+    async def _round(self, lease: Lease, log: LogCut, only: str | None, *, all_accounts: bool) -> list[Published]:
+        self.zone_data.look(await self._redis.hget(self._namespace.settings_log, ZONE_DATA))
         scans = await self._scans()
         complete_from_ms = complete_from(scan.state.gaps for scan in scans)
-        changed = {account_id for scan in scans for account_id in scan.changes}
+        changed = {account_id.encode() for scan in scans for account_id in scan.changes}
         heads = await self._hash(self._keys.heads)
+        failures = await self._hash(self._keys.failures)
         # As bytes: most accounts did not change, and nothing of theirs is worth decoding.
-        settings = dict.fromkeys((*heads, *(account_id.encode() for account_id in changed)), b"")
+        settings = dict.fromkeys((*heads, *failures, *changed), b"")
         settings |= await self._hash(self._namespace.settings)
+        if only is not None and only.encode() not in settings:
+            raise NothingToPublish(f"account {only!r} has neither settings nor events in this namespace")
         today = _Today(log.as_of_ms)
         publisher = Publisher(
             self._redis,
@@ -113,30 +160,110 @@ class Snapshotter:
             self._shards,
             self._config.snapshot_history,
             self._config.retention_days,
+            lease,
         )
+        due = {
+            account
+            for account, data in settings.items()
+            if (only is None or account == only.encode())
+            and (
+                all_accounts
+                or account in changed
+                or account in failures
+                or _is_due(heads.get(account), data, today, complete_from_ms)
+            )
+        }
+        if only is None:
+            due |= await self._damaged(heads, due)
         published: list[Published] = []
-        failed = False
-        for account, data in sorted(settings.items()):
-            account_id = account.decode()
-            if only is not None and account_id != only:
-                continue
-            due = all_accounts or account_id in changed
-            if not due and not _is_due(heads.get(account), data, today, complete_from_ms):
-                continue
+        for account in sorted(due):
             try:
-                done = await self._publish_one(publisher, account_id, data, log, scans)
-            except UnsteadyShard as error:
-                failed = True
-                logger.warning("account %s is left for the next round: %s", account_id, error)
+                done = await self._publish_one(
+                    lease, publisher, account, settings[account], log, scans, was_left_out=account in failures
+                )
+            except LockLost:
+                raise
+            except Exception as error:  # whatever is wrong with one account
+                if not await self._only_this_account(error):
+                    raise
+                await self._failed(lease, account, error, failures, log)
                 continue
             published.append(done)
-            await self._renew()
-        if only is not None and only.encode() not in settings:
-            raise NothingToPublish(f"account {only!r} has neither settings nor events in this namespace")
-        if only is None and not failed:
+            await self._succeeded(lease, account, done, failures, log)
+        if only is None:
             cursors = {scan.state.shard: f"{scan.state.seq}:{scan.state.token}" for scan in scans}
-            await self._redis.hset(self._keys.cursors, mapping=cursors)
+            await lease.set(self._keys.cursors, cursors)
+        self.failures = _decoded(failures)
         return published
+
+    async def _damaged(self, heads: Mapping[bytes, bytes], due: set[bytes]) -> set[bytes]:
+        """Accounts that need nothing else, and of whose report a part is missing: as many as a round looks at."""
+        found = set()
+        order = sorted(heads)
+        begin = next((place for place, account in enumerate(order) if account > self._looked_up_to), 0)
+        left = PARTS_LOOKED_FOR
+        for account in [*order[begin:], *order[:begin]]:
+            if left <= 0:
+                break
+            self._looked_up_to = account
+            if account in due:
+                continue
+            try:
+                keys = PublicKeys(self._config.namespace, account.decode())
+                manifest = await load_manifest(self._redis, keys)
+                if manifest is None or await self._redis.exists(keys.report, keys.revision) < 2:
+                    found.add(account)
+                    continue
+                named = [Part(name, version) for name, version in manifest.parts.items()]
+                left -= 1 + len(named)
+                missing = await missing_parts(self._redis, keys, named)
+                if any(part.name not in manifest.absent for part in missing):
+                    found.add(account)
+            except Exception as error:  # its publication says what is wrong
+                if not await self._only_this_account(error):
+                    raise
+                found.add(account)
+        return found
+
+    async def _only_this_account(self, error: Exception) -> bool:
+        """Whether an error can be this account's alone: not when Redis is gone, for then it is everybody's."""
+        if isinstance(error, RedisConnectionError | RedisTimeoutError | RedisClusterException | OSError):
+            try:
+                await self._redis.get(self._keys.lock)
+            except (RedisError, RedisClusterException, OSError):
+                return False
+        return True
+
+    async def _failed(
+        self, lease: Lease, account: bytes, error: Exception, failures: dict[bytes, bytes], log: LogCut
+    ) -> None:
+        # The trace of what nobody foresaw is worth its lines; of the rest the text says all.
+        reason = reason_of(error)
+        text = text_of(error)
+        logger.warning(
+            "account %r is not published, its report stays as it is: %s (%s)",
+            account.decode(errors="replace"),
+            text,
+            reason,
+            exc_info=error if reason == "unforeseen" else None,
+        )
+        before = _decode_failure(failures.get(account))
+        since_ms = log.as_of_ms if before is None or before.is_published else before.since_ms
+        failures[account] = encode_failure(Failure(reason, since_ms, text))
+        await lease.set(self._keys.failures, {account: failures[account]})
+
+    async def _succeeded(
+        self, lease: Lease, account: bytes, done: Published, failures: dict[bytes, bytes], log: LogCut
+    ) -> None:
+        absent = done.manifest.absent
+        if absent:
+            before = _decode_failure(failures.get(account))
+            since_ms = log.as_of_ms if before is None else before.since_ms
+            text = f"{len(absent)} days are lost, in Redis and in the shards"
+            failures[account] = encode_failure(Failure("parts", since_ms, text, is_published=True))
+            await lease.set(self._keys.failures, {account: failures[account]})
+        elif failures.pop(account, None) is not None:
+            await lease.delete(self._keys.failures, [account])
 
     async def _scans(self) -> list[Scan]:
         """What changed in each shard since the round before."""
@@ -151,15 +278,29 @@ class Snapshotter:
         return scans
 
     async def _publish_one(
-        self, publisher: Publisher, account_id: str, data: bytes, log: LogCut, scans: list[Scan]
+        self,
+        lease: Lease,
+        publisher: Publisher,
+        account: bytes,
+        data: bytes,
+        log: LogCut,
+        scans: list[Scan],
+        *,
+        was_left_out: bool,
     ) -> Published:
-        settings = decode_settings(data) if data else default_settings(account_id)
+        account_id = account.decode()
+        settings, notices = await self._settings(account_id, data)
+
+        async def publish() -> Published:
+            return await publisher.publish(settings, log, scans, was_left_out=was_left_out, notices=notices)
+
         try:
-            done = await publisher.publish(settings, log, scans)
-        except Superseded as error:
-            # Whoever was faster holds no lock of ours any more; the newest counters are still worth publishing.
+            done = await publish()
+        except (FenceLost, Superseded, MissingParts) as error:
+            self.refused += not isinstance(error, MissingParts)
+            await lease.renew()  # if the lock is another's, the account is too
             logger.warning("account %s: %s; trying again", account_id, error)
-            done = await publisher.publish(settings, log, scans)
+            done = await publish()
         manifest = done.manifest
         head = Head(
             revision=manifest.revision,
@@ -170,32 +311,25 @@ class Snapshotter:
             timezone=manifest.timezone,
             settings=settings_digest(data),
         )
-        await self._redis.hset(self._keys.heads, account_id, encode_head(head))
+        await lease.set(self._keys.heads, {account: encode_head(head)})
         return done
+
+    async def _settings(self, account_id: str, data: bytes) -> tuple[AccountSettings, tuple[Notice, ...]]:
+        """The settings that the account goes on with, and what its report says of them."""
+        found = await in_use(self._redis, self._namespace, account_id, data or None)
+        if found.problem is None:
+            self.unusable.pop(account_id, None)
+            return found.settings, ()
+        if self.unusable.get(account_id) != found.problem:
+            self.unusable[account_id] = found.problem
+            logger.warning(
+                "account %r: its newest settings cannot be used, %s: %s", account_id, found.instead, found.problem
+            )
+        return found.settings, (Notice(SETTINGS_UNUSABLE, 1, (found.problem,)),)
 
     async def _hash(self, name: str | bytes) -> dict[bytes, bytes]:
         """All of a hash that grows with the accounts: read in parts, so that none holds the server for long."""
         return {field: value async for field, value in self._redis.hscan_iter(name, count=FIELDS_PER_SCAN)}
-
-    @asynccontextmanager
-    async def _lock(self) -> AsyncIterator[None]:
-        deadline = time.monotonic() + 2 * LOCK_SECONDS
-        while not await self._redis.set(self._keys.lock, self._token, nx=True, ex=LOCK_SECONDS):
-            if await self._redis.get(self._keys.lock) == self._token.encode():
-                break  # left by a round of ours whose connection broke
-            if time.monotonic() > deadline:
-                raise NothingToPublish("another snapshotter has been at work for two minutes; is it stuck?")
-            await asyncio.sleep(0.2)
-        await self._renew()
-        try:
-            yield
-        finally:
-            if await self._redis.get(self._keys.lock) == self._token.encode():
-                await self._redis.delete(self._keys.lock)
-
-    async def _renew(self) -> None:
-        if await self._redis.get(self._keys.lock) == self._token.encode():
-            await self._redis.expire(self._keys.lock, LOCK_SECONDS)
 
 
 class _Today:
@@ -216,10 +350,28 @@ def _is_due(head: bytes | None, settings: bytes, today: _Today, complete_from_ms
     """Whether an unchanged account's report shows what is no longer so: its day, its settings, what it lacks."""
     if head is None:
         return True
-    shown = decode_head(head)
+    try:
+        shown = decode_head(head)
+        shown_today = today.of(shown.timezone)
+    except Exception:  # noqa: BLE001 - a damaged head, a zone that is no more: publishing finds out what is wrong
+        return True
     return (
         not shown.settled
         or shown.complete_from_ms != complete_from_ms
         or shown.settings != settings_digest(settings)
-        or shown.today != today.of(shown.timezone)
+        or shown.today != shown_today
     )
+
+
+def _decode_failure(data: bytes | None) -> Failure | None:
+    if data is None:
+        return None
+    try:
+        return decode_failure(data)
+    except msgspec.DecodeError:
+        return None
+
+
+def _decoded(failures: Mapping[bytes, bytes]) -> dict[str, Failure]:
+    decoded = ((account.decode(errors="replace"), _decode_failure(data)) for account, data in failures.items())
+    return {account: failure for account, failure in decoded if failure is not None}

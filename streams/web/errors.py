@@ -8,6 +8,8 @@ from redis.exceptions import RedisClusterException, RedisError
 from aggregates.periods import RangeError
 from streams.http.errors import ApiError, Failures, Words
 from streams.snapshots.reader import NoReport
+from streams.http.metrics import PAGE_METRICS
+from streams.snapshots.reader import MissingPart, NoReport
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,17 @@ def explain(request: web.Request, error: Exception) -> ApiError | None:
                 "no_report",
                 f"No report has been published for account {error.account_id!r}.",
                 "Check the account's name; a report is published by `mediana snapshot`.",
+            )
+        case MissingPart():
+            logger.error("%s: %s", request.rel_url.raw_path, error)
+            if PAGE_METRICS in request.app:
+                request.app[PAGE_METRICS].missing_parts.inc()
+            return ApiError(
+                503,
+                "part_missing",
+                "A part of this report is missing in the store; its numbers are not known.",
+                "The next round of the snapshotter makes it again; `mediana snapshot` does so at once.",
+                retry_after_seconds=60,
             )
         case RangeError():
             return ApiError(400, "bad_range", f"The range cannot be answered: {error}.", "Change `from` and `to`.")

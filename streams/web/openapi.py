@@ -113,7 +113,7 @@ _ERRORS = {
     "500": ("Internal", "A fault of the server's; its log says which.", "internal"),
     "503": (
         "Unavailable",
-        "Redis does not answer, or too many listen or load files; try later.",
+        "Redis does not answer, a part of the report is missing, or too many listen or load files; try later.",
         "redis_unavailable",
     ),
 }

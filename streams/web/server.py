@@ -18,6 +18,7 @@ from streams.http.authorization import ACCESS
 from streams.http.errors import errors_as_json
 from streams.http.guards import add_security_headers, is_loopback, refuse_foreign_hosts
 from streams.http.metrics import HttpMetrics, observing
+from streams.http.metrics import PAGE_METRICS, HttpMetrics, PageMetrics, observing
 from streams.http.rate_limit import Rates, limiting
 from streams.http.tokens import Access, FileAccess, TokensFileError
 from streams.monitoring.probes import add_probes, while_redis_answers
@@ -39,13 +40,15 @@ def create_web_app(
     *,
     only_loopback_names: bool = False,
     metrics: HttpMetrics | None = None,
+    page_metrics: PageMetrics | None = None,
     rates: Rates | None = None,
 ) -> web.Application:
     """The application: page, files and API over `reader`.
 
     `access` says which token opens which account (default: all open). `only_loopback_names` refuses requests that
     name another host than this machine; `run` sets it for a server that is open because it is on loopback. `metrics`
-    counts what is asked, `rates` says how often one caller may ask (default: as often as it likes).
+    counts what is asked, `page_metrics` what could not be answered, `rates` says how often one caller may ask (default:
+    as often as it likes).
     """
     keep_requests_out_of_the_log()
     guards = [refuse_foreign_hosts] if only_loopback_names else []
@@ -53,6 +56,8 @@ def create_web_app(
     limits = [] if rates is None else [limiting(rates)]
     app = web.Application(middlewares=[*observers, errors_as_json(PAGE_FAILURES), *guards, *limits])
     app[READER] = reader
+    if page_metrics is not None:
+        app[PAGE_METRICS] = page_metrics
     app[ACCESS] = access or Access()
     app[REVISIONS] = Revisions(reader)
     app.on_shutdown.append(_end_streams)
@@ -88,6 +93,7 @@ def run(config: Config) -> int:
         access,
         only_loopback_names=not (access.needs_token or config.http_open),
         metrics=HttpMetrics(registry),
+        page_metrics=PageMetrics(registry),
         rates=Rates(config.http_rate_per_second) if config.http_rate_per_second else None,
     )
     add_probes(app, ready)

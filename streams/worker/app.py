@@ -33,6 +33,7 @@ from streams.shard.batch import Batch, BatchProcessor
 from streams.worker.housekeeping import Housekeeping
 from streams.worker.retention import Retention
 from streams.worker.settings_agent import take_over_settings
+from streams.worker.settings_sweep import RulesSweep
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,8 @@ def create_app(
         intake, member, client, metrics, config.watchdog_seconds, fail, **options
     )
     retention = Retention(ownership, client, metrics, config.retention_days, _today, **options)
-    for service in (housekeeping, retention, intake):
+    rules_sweep = RulesSweep(ownership, client, metrics, config.lateness_ms, _today, **options)
+    for service in (housekeeping, retention, rules_sweep, intake):
         app.service(service)  # type: ignore[arg-type]  # an instance is as good as a class, says its code
     return app
 

@@ -1,17 +1,18 @@
 """Takes account settings over: from records of the accounts topic to the store."""
 
-from schemas.accounts import decode_settings_record
+from schemas.accounts import decode_settings_record, encode_settings
 from schemas.errors import InvalidSettings
 from streams.intake.settings_feed import SettingsBatch
 from streams.kafka.dead_letters import DeadLetter, DeadLetters
 from streams.monitoring.catalogue import WorkerMetrics
 from streams.redis.settings_store import Change, RulesStore
+from streams.redis.usable_settings import UnusableSettings, compiled
 
 
 async def take_over_settings(
     batch: SettingsBatch, rules: RulesStore, dead_letters: DeadLetters, metrics: WorkerMetrics
 ) -> None:
-    """Write a batch's settings to Redis; those that break the contract become dead letters, and the old ones stay.
+    """Write a batch's settings to Redis; those that cannot be used become dead letters, and the old ones stay.
 
     Raises `SessionLost`, `Unavailable`.
     """
@@ -20,9 +21,13 @@ async def take_over_settings(
     for record in batch.records:
         try:
             settings = decode_settings_record(record.key, record.value)
+            if settings is not None:
+                compiled(settings.account_id, encode_settings(settings))
             account_id = settings.account_id if settings is not None else (record.key or b"").decode()
         except InvalidSettings as error:
             letters.append(DeadLetter(record, error.reason, error.detail))
+        except UnusableSettings as error:
+            letters.append(DeadLetter(record, "malformed", str(error)))
         except UnicodeDecodeError:
             letters.append(DeadLetter(record, "malformed", "the key is not UTF-8"))
         else:

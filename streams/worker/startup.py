@@ -22,10 +22,11 @@ from streams.kafka.log_start import complete_from as log_complete_from
 from streams.redis.clients import Client
 from streams.redis.keys import NamespaceKeys
 from streams.redis.ledger import Positions, RedisLedger
+from streams.redis.zone_data import announce
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Of everything in Redis together; a program that finds another refuses the namespace."""
 
 _PATIENCE_SECONDS = 5.0
@@ -113,11 +114,13 @@ async def open_namespace(config: Config, client: Client, consumer: AIOKafkaConsu
     meta = await _meta(client, keys)
     if meta:
         _check_meta(config, meta, partitions)
+        await announce(client, keys)
         return
     committed = await _committed(config)
     meta = await _meta(client, keys)  # another worker may have made it, and committed, in between
     if meta:
         _check_meta(config, meta, partitions)
+        await announce(client, keys)
         return
     if committed:
         raise Fatal(
@@ -144,6 +147,7 @@ async def open_namespace(config: Config, client: Client, consumer: AIOKafkaConsu
         "topic_prefix": config.topic_prefix,
         "created_at": round(time() * 1000),
     }
+    await announce(client, keys)
     await client.hset(keys.meta, mapping=fields)
     logger.info("namespace %s: new, %d shards", config.namespace, partitions.events)
     if lost:

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from aggregates.answers import Retracted
 from aggregates.contact import born_as
 from aggregates.counters import Deltas, Field, Value, decode_field, decode_value
 from aggregates.history import ContactHistory, _creation_in, _fold_entries
 from aggregates.journal import decode_entries
-from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings, encode_settings
 from schemas.errors import InvalidEvent
 from schemas.events import decode_event
@@ -131,14 +131,9 @@ class World:
         return at_end and self.counters() == self.expected() and set(self.letters) == bad
 
     def is_consistent(self) -> bool:
-        """Whether the counters are what the states say they contributed, each event under the settings it names."""
+        """Whether the counters are what the states say they contributed, each answer as it was counted."""
         keys = self.keys.shard(0)
         total: dict[str, Deltas] = {}
-        books: dict[str, RulesBook] = {}
-        for field, settings in self.redis.data.get(keys.rules, {}).items():
-            account_id = field.rpartition(b"#")[0].decode()
-            rules = Rules(decode_settings(settings))
-            books.setdefault(account_id, RulesBook(rules)).add(rules)
         accounts = {event.contact_id: event.account_id for event in map(decode_event, self.lines)}
         for contact_id, account_id in accounts.items():
             contact = contact_key(account_id, contact_id)
@@ -150,7 +145,7 @@ class World:
                 ]
                 entries = [entry for chunk in archive for entry in decode_entries(chunk)] + history.journal
                 into = total.setdefault(account_id, Deltas())
-                _fold_entries(born_as(_creation_in(entries)), entries, books[account_id], into)
+                _fold_entries(born_as(_creation_in(entries)), entries, Retracted(), into)
         for deltas in total.values():
             deltas.clear_zeros()
         contributed = {(account_id, day): fields for account_id, d in total.items() for day, fields in d.days.items()}

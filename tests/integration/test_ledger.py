@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from schemas.accounts import AccountSettings, decode_settings
+from schemas.accounts import AccountSettings, decode_settings, encode_settings
 from streams.config import Config, Secret
 from streams.errors import Fatal, SessionLost, ShardStopped, Unavailable
 from streams.redis.clients import connect
@@ -115,6 +115,21 @@ async def test_settings_are_seen_by_other_workers_at_their_next_batch(client: An
     await writer.take_over(0, 1, 3, [("acme", acme("two")), ("acme", None)])
     assert (await reader.books({"acme"}))["acme"].current.settings.timezone == "UTC"
     assert await reader.positions([0, 1]) == {0: 3, 1: 0}
+
+
+async def test_what_an_account_had_before_is_kept_until_it_has_no_settings_any_more(
+    client: Any, namespace: str
+) -> None:
+    keys = NamespaceKeys(namespace)
+    store = RulesStore(client, keys, 10)
+    await store.take_over(0, None, 1, [("acme", acme("one"))])
+    assert await client.hget(keys.settings_before, "acme") is None
+    await store.take_over(0, 1, 2, [("acme", acme("one"))])
+    assert await client.hget(keys.settings_before, "acme") is None
+    await store.take_over(0, 2, 3, [("acme", acme("two"))])
+    assert await client.hget(keys.settings_before, "acme") == encode_settings(acme("one"))
+    await store.take_over(0, 3, 4, [("acme", None)])
+    assert await client.hget(keys.settings_before, "acme") is None
 
 
 async def test_an_account_met_for_the_first_time_waits_for_settings_on_their_way(client: Any, namespace: str) -> None:

@@ -250,7 +250,7 @@ entries = st.builds(
     sequence=st.integers(-5, 5),
     kind=st.integers(0, 12),
     id=st.text(min_size=1, max_size=5),
-    rules=st.integers(0, (1 << 32) - 1),
+    rules=st.binary(min_size=16, max_size=16),
     day=st.integers(1, 3_000_000),
     hour=st.integers(0, 23),
     flags=st.integers(0, 15),
@@ -261,6 +261,7 @@ entries = st.builds(
     group=st.none() | st.text(max_size=5),
     to_conversation=st.none() | st.text(max_size=5),
     origin=st.none() | st.text(max_size=5),
+    counted=st.lists(st.integers(-8, 1 << 60), max_size=2).map(tuple),
 )
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregates import counters
+from aggregates.answers import Measured
 from aggregates.contact import born_as, step
 from aggregates.counters import Deltas, added
 from aggregates.entry import CREATED
@@ -68,7 +69,7 @@ def test_counters_are_those_of_the_accepted_events_in_order_and_each_contact_is_
     contact = born_as(next((entry for entry in history.entries if entry.kind == CREATED), None))
     whole = Deltas()
     for entry in history.entries:
-        step(contact, entry, book, whole)
+        step(contact, entry, Measured(book), whole)
     whole.clear_zeros()
     assert {day: fields for day, fields in total.items() if fields} == whole.days
     for fields in whole.days.values():

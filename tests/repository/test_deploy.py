@@ -14,6 +14,7 @@ import yaml
 from streams.cli.arguments import parse_arguments
 from streams.config import SETTINGS, Config
 from streams.http.metrics import HTTP_METRICS
+from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
 from streams.http.tokens import FileAccess
 from streams.ingest.metrics import INGEST_METRICS
 from streams.monitoring.catalogue import WORKER_METRICS, Metric
@@ -24,7 +25,7 @@ from tests import programs
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-CATALOGUE = [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *INGEST_METRICS, *SERVER_METRICS]
+CATALOGUE = [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *REPORT_METRICS, *INGEST_METRICS, *SERVER_METRICS]
 ALERTS_SERIES = {"ALERTS"}
 PROCESS_METRICS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds", "up"}
 PORTS = {

@@ -5,7 +5,7 @@ real Redis to the same contract.
 """
 
 import copy
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from streams.redis.ledger import CLAIM, COMMIT
@@ -64,6 +64,17 @@ class FakeRedis:
     async def hmget(self, key: bytes, fields: list[bytes | str]) -> list[bytes | None]:
         return await self._run("hmget", lambda: self._hmget(key, fields))  # type: ignore[no-any-return]
 
+    async def hset(self, key: bytes, field: bytes | str, value: bytes | str) -> int:
+        def command() -> int:
+            self.hash(key)[_bytes(field)] = _bytes(value)
+            return 1
+
+        return await self._run("hset", command)  # type: ignore[no-any-return]
+
+    async def hscan_iter(self, key: bytes, **_: int) -> AsyncIterator[tuple[bytes, bytes]]:
+        for field, value in (await self.hgetall(key)).items():
+            yield field, value
+
     async def script_load(self, script: str) -> str:
         assert script == COMMIT
         return COMMIT_SHA
@@ -99,23 +110,26 @@ class FakeRedis:
         return [self.data[ledger].get(field) for field in wanted]
 
     def _commit(self, keys: tuple[bytes, ...], arguments: list[bytes]) -> bytes:
-        ledger, states, archive, rules, changed, *days = keys
+        ledger, states, archive, rules, rules_used, changed, *days = keys
         held = self.data.get(ledger, {})
         if [held.get(field) for field in (b"token", b"contacts", b"conversations", b"seq")] != arguments[:4]:
             return b"lost"
         if b"busy" in held:
             return b"busy"
-        rest = arguments[14 + 3 * len(days) :]
+        rest = arguments[16 + 3 * len(days) :]
 
         def take(count: int) -> list[bytes]:
             taken, rest[:] = rest[:count], rest[count:]
             assert len(taken) == count
             return taken
 
-        for key, count in zip((states, archive, rules), arguments[11:14], strict=True):
+        for key, count in zip((states, archive, rules, rules_used), arguments[11:15], strict=True):
             self._set(key, take(int(count)))
+        for version in take(int(arguments[15])):
+            self.hash(rules).pop(version, None)
+            self.hash(rules_used).pop(version, None)
         for place, key in enumerate(days):
-            count, deleted, member = arguments[14 + 3 * place : 17 + 3 * place]
+            count, deleted, member = arguments[16 + 3 * place : 19 + 3 * place]
             self._set(key, take(int(count)))
             if int(deleted) < 0:
                 self.data.pop(key, None)
@@ -134,13 +148,19 @@ class FakeRedis:
         return b"done"
 
     def _apply(self, keys: tuple[bytes, ...], arguments: list[bytes]) -> bytes:
-        settings, log = keys
+        settings, log, before = keys
         field, start, end, version, count = arguments[:5]
         if self.hash(log).get(field, b"") != start:
             return b"lost"
-        self._set(settings, arguments[5 : 5 + int(count)])
+        values = arguments[5 : 5 + int(count)]
+        for account_id, data in zip(values[::2], values[1::2], strict=True):
+            held = self.hash(settings).get(account_id)
+            if held is not None and held != data:
+                self.hash(before)[account_id] = held
+        self._set(settings, values)
         for account_id in arguments[5 + int(count) :]:
             self.hash(settings).pop(account_id, None)
+            self.hash(before).pop(account_id, None)
         if version:
             self.hash(log)[b"version"] = version
         self.hash(log)[field] = end

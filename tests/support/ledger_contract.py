@@ -74,6 +74,26 @@ class LedgerContract:
         assert again is not None
         assert again.checks == (b"10:abc", None)
 
+    async def test_versions_of_settings_go_with_their_marks(self, ledger: RedisLedger, shard_keys: ShardKeys) -> None:
+        await ledger.create(START)
+        claim = await ledger.claim()
+        assert claim is not None
+        marks = Changes(rules=[b"a#1", b"{1}", b"a#2", b"{2}"], rules_used=[b"a#1", b"7", b"a#2", b"8"])
+        fence = await ledger.commit(claim.fence, NEXT, marks)
+        gone = Changes(states=[b"ana", b"state"], rules_gone=[b"a#1"], days=[DayWrite(739000, "acme", [b"f", b"1"])])
+        fence = await ledger.commit(fence, NEXT, gone)
+        wanted = [b"a#1", b"a#2"]
+        read = await ledger.read(
+            fence,
+            [
+                Reads(shard_keys.rules, wanted),
+                Reads(shard_keys.rules_used, wanted),
+                Reads(shard_keys.states, [b"ana"]),
+                Reads(shard_keys.day(739000, "acme"), [b"f"]),
+            ],
+        )
+        assert read == [[None, b"{2}"], [None, b"8"], [b"state"], [b"1"]]
+
     async def test_more_values_than_one_call_takes_are_all_written(
         self, ledger: RedisLedger, shard_keys: ShardKeys
     ) -> None:

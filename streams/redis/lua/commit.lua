@@ -1,10 +1,11 @@
 -- Writes one batch: states, archive, settings, counters and the new position, or nothing.
 --
--- KEYS: ledger, states, archive, rules, changed, then one hash per changed day
+-- KEYS: ledger, states, archive, rules, rules-used, changed, then one hash per changed day
 -- ARGV  1-4   what the ledger must hold: token, contacts, conversations, seq
 --       5-7   what it will hold: contacts, conversations, seq
 --       8-11  the last record of each topic, the gap mark, the horizon ('' leaves one as it is)
---       12-14 how many values states, archive and rules take below
+--       12-15 how many values states, archive, rules and rules-used take below
+--       16    how many versions of settings go, from rules and rules-used
 --       then per day: how many values to set, how many fields to delete (-1: the whole day goes), its member of changed
 --       then the values themselves, in that order
 -- Returns 'done', or, with nothing written, 'lost' (another token, another position) or 'busy'.
@@ -12,9 +13,9 @@
 -- Every check stands before the first write. The first write is 'busy' and the last takes it away, so a script that
 -- fails half way cannot pass for one that did not run.
 
-local LEDGER, STATES, ARCHIVE, RULES, CHANGED, FIRST_DAY = 1, 2, 3, 4, 5, 6
-local KINDS = {'hash', 'hash', 'hash', 'hash', 'zset'}
-local HEAD = 14
+local LEDGER, STATES, ARCHIVE, RULES, RULES_USED, CHANGED, FIRST_DAY = 1, 2, 3, 4, 5, 6, 7
+local KINDS = {'hash', 'hash', 'hash', 'hash', 'hash', 'zset'}
+local HEAD = 16
 -- Lua's stack takes about 8,000 values; an even number keeps fields and values together.
 local MOST = 7000
 
@@ -30,7 +31,7 @@ end
 
 local days = #KEYS - FIRST_DAY + 1
 local expected = HEAD + 3 * days
-for place = 12, 14 do
+for place = 12, 16 do
     expected = expected + tonumber(ARGV[place])
 end
 for day = 0, days - 1 do
@@ -61,6 +62,11 @@ redis.call('HSET', KEYS[LEDGER], 'busy', ARGV[7])
 write('HSET', KEYS[STATES], tonumber(ARGV[12]))
 write('HSET', KEYS[ARCHIVE], tonumber(ARGV[13]))
 write('HSET', KEYS[RULES], tonumber(ARGV[14]))
+write('HSET', KEYS[RULES_USED], tonumber(ARGV[15]))
+local first_gone = at
+write('HDEL', KEYS[RULES], tonumber(ARGV[16]))
+at = first_gone
+write('HDEL', KEYS[RULES_USED], tonumber(ARGV[16]))
 for day = 0, days - 1 do
     local key = KEYS[FIRST_DAY + day]
     local deleted = tonumber(ARGV[HEAD + 3 * day + 2])

@@ -197,3 +197,7 @@ def test_decoding_undoes_encoding() -> None:
 def test_no_bytes_raise_anything_but_a_refusal(value: bytes) -> None:
     with pytest.raises(InvalidSettings):
         decode_settings(value)
+
+
+def test_a_channel_ends_where_its_word_ends() -> None:
+    assert refusal(settings(effective_channels=["email\n"])).reason == "malformed"

@@ -399,9 +399,19 @@ def test_an_older_version_that_is_not_at_hand_is_asked_for_and_nothing_is_change
     kept.book = RulesBook(after)
     state, deltas = kept.history.encode(), Deltas()
     with pytest.raises(MissingRules) as caught:
-        kept.history.fold(event(moved("09:05", "nights")), kept.book, LATENESS_MS, deltas)
+        kept.history.fold(event(received("08:55")), kept.book, LATENESS_MS, deltas)
     assert caught.value.version == before.version
     assert (kept.history.encode(), deltas.days) == (state, {})
+
+
+def test_an_answer_whose_wait_stays_is_taken_back_and_added_again_without_its_settings() -> None:
+    before, after, _ = two_versions()
+    kept = Kept(received("09:00"), answered("09:10"), book=RulesBook(before))
+    kept.book = RulesBook(after)
+    kept.restart()
+    kept.fold(moved("09:05", "nights"))
+    expected = Kept(received("09:00"), moved("09:05", "nights"), answered("09:10"), book=RulesBook(before))
+    assert kept.days == expected.days
 
 
 @pytest.mark.usefixtures("chunks_of_two")

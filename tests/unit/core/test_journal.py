@@ -9,13 +9,14 @@ from aggregates.journal import Journal, decode_entries, encode_entries, journal_
 from schemas.events import EVENT_TYPES, type_name
 
 AT_US = 1_780_000_000_000_000
+SEVEN, NINE = bytes([7] * 16), bytes([9] * 16)
 
 
 def message(number: int, **fields: object) -> Entry:
     day = AT_US // 86_400_000_000 + 719_163
     return Entry(
-        AT_US + number * 30_000_000, 0, entries.RECEIVED, f"message-{number:03}", 7, day, 11, 0, "contact", "whatsapp",
-        "conversation-1", **fields,  # type: ignore[arg-type]
+        AT_US + number * 30_000_000, 0, entries.RECEIVED, f"message-{number:03}", SEVEN, day, 11, 0, "contact",
+        "whatsapp", "conversation-1", **fields,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -41,10 +42,17 @@ def test_an_id_that_is_the_beginning_of_another_is_another() -> None:
 
 def test_what_is_rare_is_kept_too() -> None:
     rare = Entry(
-        AT_US + 1, -3, entries.TRANSFERRED, "t", 9, 739_900, 23, conversation="c", group="", to_conversation="d"
+        AT_US + 1, -3, entries.TRANSFERRED, "t", NINE, 739_900, 23, conversation="c", group="", to_conversation="d"
     )
-    created = Entry(AT_US, 0, entries.CREATED, "k", 7, 739_900, 0, actor="import", channel="email", origin="")
+    created = Entry(AT_US, 0, entries.CREATED, "k", SEVEN, 739_900, 0, actor="import", channel="email", origin="")
     assert Journal(journal_of([created, rare]).parts()).entries() == [created, rare]
+
+
+@pytest.mark.parametrize("counted", [(), (-1,), (0, 2**40), (4_800_007, -8)])
+@pytest.mark.parametrize("words", [{}, {"advisor": "ana"}, {"advisor": "ana", "group": "north"}, {"group": "north"}])
+def test_what_an_answer_was_counted_with_is_kept(counted: tuple[int, ...], words: dict[str, str]) -> None:
+    answer = message(1, counted=counted, **words)
+    assert Journal(journal_of([message(0), answer, message(2)]).parts()).entries()[1] == answer
 
 
 def test_a_journal_goes_on_after_its_bytes() -> None:
@@ -57,8 +65,8 @@ def test_a_journal_goes_on_after_its_bytes() -> None:
 
 
 def test_a_chunk_of_an_archive_keeps_the_ids_of_the_contacts_own_events_only() -> None:
-    created = Entry(AT_US, 0, entries.CREATED, "k", 7, 739_900, 0, actor="import", channel="email", origin="")
-    merged = Entry(AT_US + 1, 0, entries.MERGED, "m", 7, 739_900, 0)
+    created = Entry(AT_US, 0, entries.CREATED, "k", SEVEN, 739_900, 0, actor="import", channel="email", origin="")
+    merged = Entry(AT_US + 1, 0, entries.MERGED, "m", SEVEN, 739_900, 0)
     chunk = decode_entries(encode_entries([created, merged, message(1, advisor="ana")]))
     assert chunk == [created, merged, msgspec.structs.replace(message(1, advisor="ana"), id="")]
 

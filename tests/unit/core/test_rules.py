@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aggregates.errors import MissingRules
-from aggregates.rules import Rules, RulesBook, normalised_reason
+from aggregates.rules import VERSION_BYTES, Rules, RulesBook, normalised_reason
 from schemas.accounts import decode_settings
 
 NINE_MS = 1_772_442_000_000  # 2026-03-02T09:00:00Z, a Monday
@@ -104,8 +104,15 @@ def test_equal_settings_have_the_same_version_however_they_were_written() -> Non
     assert one.version != rules(name="Acme", targets={"response_seconds": 61}).version
 
 
-def test_a_version_fits_into_four_bytes() -> None:
-    assert 0 <= rules().version < 1 << 32
+def test_a_version_has_128_bits() -> None:
+    assert len(rules().version) == VERSION_BYTES == 16
+
+
+def test_other_zone_data_makes_another_version_of_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rules().version
+    assert rules().version == before
+    monkeypatch.setattr("aggregates.rules.ZONE_DATA_VERSION", "2099z")
+    assert rules().version != before
 
 
 def test_a_book_knows_the_current_version_and_those_it_was_given() -> None:

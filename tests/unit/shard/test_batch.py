@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from aggregates.history import ContactHistory
+from schemas import zones
 from schemas.events import decode_event
 from streams.errors import SessionLost, ShardStopped, Unavailable
 from streams.fold import batch_fold as folding
@@ -15,6 +16,7 @@ from streams.monitoring.catalogue import WorkerMetrics
 from streams.records.columns import NOTHING, DecodedRun
 from streams.records.decoded import Arrival
 from streams.redis.keys import NamespaceKeys, contact_key
+from streams.redis.keys import NamespaceKeys, contact_key, split_rules_field
 from streams.redis.ledger import Positions, RedisLedger
 from streams.redis.settings_store import RulesStore
 from streams.shard.batch import Batch, BatchProcessor
@@ -31,6 +33,11 @@ def message(number: int, contact: str = "ana", minute: int | None = None) -> byt
         f'{{"id": "e{number}", "type": "message.received", "account_id": "acme", "contact_id": "{contact}", '
         f'"occurred_at": "2025-03-02T{clock}:00Z", "conversation_id": "c-{contact}", "channel": "whatsapp"}}'
     ).encode()
+
+
+def answer(number: int) -> bytes:
+    asked = message(number).replace(b"message.received", b"message.sent")
+    return asked[:-1] + b', "author": {"kind": "advisor", "id": "eva"}}'
 
 
 class Letters:
@@ -56,9 +63,15 @@ class Shard:
         self.letters = Letters()
         letters: Any = self.letters
         self.metrics = WorkerMetrics(CollectorRegistry())
-        rules = RulesStore(client, KEYS, 10)
         limit = DeadLetterLimit(1, 100, 0)
-        self.processor = BatchProcessor(rules, letters, limit, self.metrics, lateness_ms, fold)
+
+        def restart() -> None:
+            rules = RulesStore(client, KEYS, 10)
+            self.processor = BatchProcessor(rules, letters, limit, self.metrics, lateness_ms, fold)
+
+        self.restart = restart
+        """Begin with nothing in memory."""
+        restart()
 
     async def session(self) -> Session:
         await self.ledger.create(Positions(0, 0))
@@ -187,19 +200,66 @@ async def test_settings_that_a_history_names_are_kept_with_it() -> None:
     assert again.events_of("ana") == ["e4", "e1", "e2", "e3"]
 
 
-async def test_settings_that_are_gone_stop_the_shard() -> None:
+async def test_the_present_settings_stand_in_for_those_that_are_gone_and_nothing_stops() -> None:
     shard = Shard()
     shard.redis.hash(KEYS.settings)[b"acme"] = b'{"account_id": "acme", "timezone": "Asia/Tokyo"}'
     session = await shard.session()
-    await shard.apply(session, message(1))
+    await shard.apply(session, message(2), answer(10))
     del shard.redis.data[KEYS.shard(0).rules]
     shard.redis.hash(KEYS.settings)[b"acme"] = b'{"account_id": "acme"}'
     again = Shard()
     again.redis.data = shard.redis.data
     claim = await again.ledger.claim()
     assert claim is not None
-    with pytest.raises(ShardStopped, match="does not hold"):
-        await again.apply(Session(0, again.ledger, claim, 10, 10), message(2))
+    session = Session(0, again.ledger, claim, 10, 10)
+    # The answer keeps its wait, and needs no settings.
+    await again.apply(session, message(5))
+    assert again.events_of("ana") == ["e2", "e5", "e10"]
+    assert again.metrics.registry.get_sample_value("mediana_missing_settings_total") == 0
+    # Its wait began earlier: it is measured again.
+    await again.apply(session, message(1))
+    assert again.events_of("ana") == ["e1", "e2", "e5", "e10"]
+    assert again.metrics.registry.get_sample_value("mediana_missing_settings_total") == 1
+
+
+async def test_an_account_whose_settings_cannot_be_used_is_counted_on_and_stops_nobody_else() -> None:
+    shard = Shard()
+    session = await shard.session()
+    shard.redis.hash(KEYS.settings)[b"acme"] = b"damaged"
+    other = message(2, "bob").replace(b'"acme"', b'"other"')
+    await shard.apply(session, message(1), other)
+    assert shard.events_of("ana") == ["e1"]
+    assert session.positions == Positions(0, 2)
+    assert shard.letters.written == []
+    assert shard.metrics.registry.get_sample_value("mediana_unusable_settings") == 1
+    fields = shard.redis.data[KEYS.shard(0).rules]
+    assert {split_rules_field(name)[0]: data for name, data in fields.items()} == {
+        "acme": b'{"account_id":"acme"}',
+        "other": b'{"account_id":"other"}',
+    }
+
+
+async def test_a_late_event_after_an_update_of_the_zone_data_stops_no_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = Shard()
+    office = (
+        b'{"account_id": "acme", "timezone": "%s", "schedules": {"s": [{"weekly": {"sun": [["07:05", "24:00"]]}}]}, '
+    )
+    shard.redis.hash(KEYS.settings)[b"acme"] = office % b"America/Santiago" + b'"default_schedule": "s"}'
+    await shard.apply(await shard.session(), message(1), answer(20))
+    # Where Santiago had UTC-3, it has UTC+14 from here on.
+    real = zones.zone
+    monkeypatch.setattr(zones, "zone", lambda name: real("Pacific/Kiritimati" if "Santiago" in name else name))
+    monkeypatch.setattr("aggregates.rules.ZONE_DATA_VERSION", "2099z")
+    again = Shard()
+    again.redis.data = shard.redis.data
+    claim = await again.ledger.claim()
+    assert claim is not None
+    session = Session(0, again.ledger, claim, 10, 10)
+    await again.apply(session, message(10), message(0))
+    assert again.events_of("ana") == ["e0", "e1", "e10", "e20"]
+    assert again.letters.written == []
+    assert len(again.redis.data[KEYS.shard(0).rules]) == 2
+    assert again.metrics.registry.get_sample_value("mediana_missing_settings_total") == 0
 
 
 async def test_days_before_the_horizon_are_not_written_again() -> None:
