@@ -1,14 +1,21 @@
 """Filters of a report: origin, group, channel, advisor; several values each, combined."""
 
 from collections.abc import Iterable
+from math import prod
 from typing import Final
 
 from msgspec import Struct
+
+from schemas.limits import MAX_FILTER_COMBINATIONS, MAX_FILTER_VALUES
 
 NONE: Final = "none"
 """The word that asks for contacts without an origin, a group…"""
 
 Values = tuple[str | None, ...]
+
+
+class FilterError(ValueError):
+    """Filters that ask for too much at once; the text says what to change."""
 
 
 class Filters(Struct, frozen=True):
@@ -27,8 +34,19 @@ class Filters(Struct, frozen=True):
         channel: Iterable[str] = (),
         advisor: Iterable[str] = (),
     ) -> "Filters":
-        """Filters from the words people type; `none` asks for null, no word at all filters nothing."""
-        return cls(*map(_values, (origin, group, channel, advisor)))
+        """Filters from the words people type; `none` asks for null, no word at all filters nothing.
+
+        Raises `FilterError`: each combination of values is read and added up by itself.
+        """
+        filters = cls(*map(_values, (origin, group, channel, advisor)))
+        counts = [len(values) for values in filters.dimensions if values is not None]
+        if max(counts, default=0) > MAX_FILTER_VALUES:
+            raise FilterError(f"a filter has {max(counts)} values, {MAX_FILTER_VALUES} at most are answered")
+        if prod(counts) > MAX_FILTER_COMBINATIONS:
+            raise FilterError(
+                f"the filters' values combine in {prod(counts)} ways, {MAX_FILTER_COMBINATIONS} at most are answered"
+            )
+        return filters
 
     @property
     def mask(self) -> int:

@@ -4,8 +4,7 @@ from datetime import date, timedelta
 
 from msgspec import Struct
 
-MAX_DAYS = 3660
-"""The longest range that is answered: ten years."""
+from schemas.limits import FIRST_YEAR, LAST_YEAR, MAX_DAYS
 
 
 class RangeError(ValueError):
@@ -33,11 +32,13 @@ class Period(Struct, frozen=True):
 
 
 def period(start: date, end: date) -> Period:
-    """A custom range. Raises `RangeError` when it is upside down or too long."""
+    """A custom range. Raises `RangeError` when it is upside down, too long or out of the calendar."""
     if end < start:
         raise RangeError(f"the range ends ({end}) before it starts ({start})")
     if (end - start).days >= MAX_DAYS:
         raise RangeError(f"the range is longer than {MAX_DAYS} days")
+    if start.year < FIRST_YEAR or end.year > LAST_YEAR:
+        raise RangeError(f"the range is not within the years {FIRST_YEAR} to {LAST_YEAR}")
     return Period(start, end)
 
 

@@ -43,6 +43,33 @@ MAX_TARGET_SECONDS: Final = 366 * 86_400
 MAX_STORED_SETTINGS_BYTES: Final = MAX_RECORD_BYTES
 """What is stored is read like a record, so it must fit into one."""
 
+MAX_DAYS: Final = 3_660
+FIRST_YEAR: Final = 1900
+LAST_YEAR: Final = 9998
+"""From the year 9999 on, local days leave the calendar."""
+MAX_FILTER_VALUES: Final = 100
+MAX_FILTER_COMBINATIONS: Final = 1_000
+"""A question reads one slice for each combination of its filters' values, and does so for each day."""
+
+MAX_PARTITIONS: Final = 10_000
+MAX_HORIZON_STEP_DAYS: Final = 7
+
+MAX_BODY_BYTES: Final = 1 << 20
+MAX_REQUEST_EVENTS: Final = 10_000
+"""More of the shortest valid events than `MAX_BODY_BYTES` holds, so no honest sender meets it."""
+MAX_REJECTIONS: Final = 1_000
+MAX_REJECTION_DETAIL: Final = 300
+
+HTTP_CONNECTIONS: Final = 2_000
+"""Twice the listeners that the page takes (`streams.web.revisions`); each idle one costs some 20 kB."""
+HTTP_HEADER_SECONDS: Final = 15
+HTTP_IDLE_SECONDS: Final = 75
+"""Longer than the 60 s for which most proxies keep a connection: else one may send a request as we close."""
+HTTP_BODY_SECONDS: Final = 20
+HTTP_UNREAD_SECONDS: Final = 20
+HTTP_LINE_BYTES: Final = 8_190
+HTTP_HEADERS: Final = 100
+
 LIMITS: Final = (
     Limit(
         "max_record_bytes",
@@ -163,6 +190,150 @@ LIMITS: Final = (
         "an account's settings as Redis keeps them",
         "refused as `oversize`, a dead letter; the account's settings stay as they are",
         "schemas/accounts.py",
+    ),
+    Limit(
+        "max_days",
+        MAX_DAYS,
+        "days",
+        "the range of a report: ten years",
+        "refused: HTTP 400 `bad_range`, exit status 2",
+        "aggregates/periods.py",
+    ),
+    Limit(
+        "first_year",
+        FIRST_YEAR,
+        "",
+        "the earliest year of a report's range",
+        "refused: HTTP 400 `bad_range`, exit status 2",
+        "aggregates/periods.py",
+    ),
+    Limit(
+        "last_year",
+        LAST_YEAR,
+        "",
+        "the latest year of a report's range",
+        "refused: HTTP 400 `bad_range`, exit status 2",
+        "aggregates/periods.py",
+    ),
+    Limit(
+        "max_filter_values",
+        MAX_FILTER_VALUES,
+        "values",
+        "different values of one filter of a report",
+        "refused: HTTP 400 `too_many_values`, exit status 2",
+        "aggregates/filters.py",
+    ),
+    Limit(
+        "max_filter_combinations",
+        MAX_FILTER_COMBINATIONS,
+        "combinations",
+        "the values of a report's filters, multiplied",
+        "refused: HTTP 400 `too_many_values`, exit status 2",
+        "aggregates/filters.py",
+    ),
+    Limit(
+        "max_partitions",
+        MAX_PARTITIONS,
+        "partitions",
+        "partitions of each event topic (MEDIANA_PARTITIONS): each is a shard",
+        "refused when the settings are read",
+        "streams/config.py",
+    ),
+    Limit(
+        "max_horizon_step_days",
+        MAX_HORIZON_STEP_DAYS,
+        "days",
+        "days past the retention that one round forgets, beyond the oldest that is held",
+        "left to the next round",
+        "streams/worker/horizon.py",
+    ),
+    Limit(
+        "max_body_bytes",
+        MAX_BODY_BYTES,
+        "bytes",
+        "body of a request to `ingest`, decompressed",
+        "refused: HTTP 413 `too_large`",
+        "streams/ingest/room.py",
+    ),
+    Limit(
+        "max_request_events",
+        MAX_REQUEST_EVENTS,
+        "events",
+        "events of one request to `ingest`",
+        "refused whole: HTTP 413 `too_many_events`",
+        "streams/ingest/body.py",
+    ),
+    Limit(
+        "max_rejections",
+        MAX_REJECTIONS,
+        "events",
+        "events of one request to `ingest` that are refused",
+        "the request is refused whole: HTTP 400 `too_many_rejected`, with the first ones listed",
+        "streams/ingest/body.py",
+    ),
+    Limit(
+        "max_rejection_detail",
+        MAX_REJECTION_DETAIL,
+        "characters",
+        "what `ingest` says about one refused event",
+        "cut",
+        "streams/ingest/body.py",
+    ),
+    Limit(
+        "http_connections",
+        HTTP_CONNECTIONS,
+        "connections",
+        "connections of one HTTP server; fewer where the system allows fewer open files",
+        "the one that has waited longest without a request is closed, else the new one",
+        "streams/http/connections.py",
+    ),
+    Limit(
+        "http_header_seconds",
+        HTTP_HEADER_SECONDS,
+        "seconds",
+        "from a connection's start, or a request's first byte, to the end of its header",
+        "the connection is closed",
+        "streams/http/connections.py",
+    ),
+    Limit(
+        "http_idle_seconds",
+        HTTP_IDLE_SECONDS,
+        "seconds",
+        "a connection between two requests",
+        "the connection is closed",
+        "streams/http/connections.py",
+    ),
+    Limit(
+        "http_body_seconds",
+        HTTP_BODY_SECONDS,
+        "seconds",
+        "from the end of a request's header to the end of its body, at `ingest`",
+        "refused: HTTP 408 `too_slow`",
+        "streams/ingest/room.py",
+    ),
+    Limit(
+        "http_unread_seconds",
+        HTTP_UNREAD_SECONDS,
+        "seconds",
+        "a client that takes less than 64 KiB of an answer, and not the rest of it either",
+        "the connection is closed",
+        "streams/http/connections.py",
+    ),
+    Limit(
+        "http_line_bytes",
+        HTTP_LINE_BYTES,
+        "bytes",
+        "the address of a request, or one header",
+        "refused: HTTP 431 `headers_too_large`",
+        "streams/http/connections.py",
+    ),
+    Limit(
+        "http_headers",
+        HTTP_HEADERS,
+        "headers",
+        "headers of one request",
+        "refused: HTTP 431 `headers_too_large`",
+        "streams/http/connections.py",
     ),
 )
 """All limits, in the order of the page."""

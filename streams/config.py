@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from schemas.limits import MAX_PARTITIONS
 from schemas.topics import Topics, topics
 from streams.fold.compiled import MODES
 
@@ -26,6 +27,9 @@ MAIN_NAMESPACE = "main"
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+MAX_NAME = 150
+"""Kafka takes names of 249 characters, and a topic's begins with the prefix."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -282,6 +286,32 @@ def _read_file(file: Path) -> dict[str, Any]:
     return values
 
 
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "partitions": (1, MAX_PARTITIONS),
+    # 100 years: more days than that are not in any calendar's future.
+    "retention_days": (1, 36_500),
+    "agents": (1, 10_000),
+    "batch_events": (1, 1_000_000),
+    "batch_bytes": (1, 1 << 30),
+    "dead_letter_window": (1, 10_000_000),
+    "cache_contacts": (1, 1_000_000_000),
+    "cache_fields": (1, 1_000_000_000),
+    "cache_accounts": (1, 1_000_000_000),
+    "ingest_requests": (1, 10_000),
+    "lateness_seconds": (0, 1_000_000_000),
+    "snapshot_history": (0, 10_000),
+    "dead_letter_ratio": (0, 1),
+    "dead_letter_run": (0, 1_000_000_000),
+    "http_rate_per_second": (0, 1_000_000_000),
+    "redis_timeout_seconds": (0.1, 3600),
+    # What a broker takes at most, unless it was told otherwise.
+    "kafka_session_timeout_seconds": (0.1, 1800),
+    "watchdog_seconds": (0.1, 1_000_000_000),
+    "snapshot_interval_seconds": (0.1, 1_000_000_000),
+}
+"""Least and most of every setting that is a number, ports apart."""
+
+
 def _check(config: Config) -> None:
     for name, allowed in (
         ("kafka_security_protocol", _SECURITY_PROTOCOLS),
@@ -295,25 +325,26 @@ def _check(config: Config) -> None:
     for name in ("namespace", "topic_prefix"):
         if not _NAME.fullmatch(getattr(config, name)):
             raise ConfigError(PREFIX + name.upper(), "must be letters, digits, dots, dashes and underscores")
-    for name in ("partitions", "retention_days", "agents", "batch_events", "batch_bytes", "dead_letter_window"):
-        _at_least(config, name, 1)
-    for name in ("cache_contacts", "cache_fields", "cache_accounts", "ingest_requests"):
-        _at_least(config, name, 1)
-    for name in (
-        "lateness_seconds",
-        "snapshot_history",
-        "dead_letter_ratio",
-        "dead_letter_run",
-        "http_rate_per_second",
-    ):
-        _at_least(config, name, 0)
-    for name in ("redis_timeout_seconds", "kafka_session_timeout_seconds", "watchdog_seconds"):
-        _at_least(config, name, 0.1)
+    for name, (least, most) in _BOUNDS.items():
+        _within(config, name, least, most)
     for name in (name for name in _FIELDS if name.endswith("_port")):
         if not 0 <= getattr(config, name) <= 65_535:
             raise ConfigError(PREFIX + name.upper(), "must be a port, 0 to 65535")
-    if urlsplit(config.redis_url).scheme not in ("redis", "rediss", "unix"):
+    for name in ("namespace", "topic_prefix", "group"):
+        if len(getattr(config, name) or "") > MAX_NAME:
+            raise ConfigError(PREFIX + name.upper(), f"must have at most {MAX_NAME} characters")
+    if config.group is not None and not (config.group and config.group.isprintable()):
+        raise ConfigError("MEDIANA_GROUP", "must be a name")
+    _check_addresses("MEDIANA_KAFKA_BOOTSTRAP", config.kafka_bootstrap)
+    if config.redis_sentinels is not None:
+        _check_addresses("MEDIANA_REDIS_SENTINELS", config.redis_sentinels)
+        if not config.redis_sentinel_service:
+            raise ConfigError("MEDIANA_REDIS_SENTINEL_SERVICE", "must be the name that the Sentinels know")
+    _check_cron(config)
+    if not config.redis_url.startswith(("redis://", "rediss://", "unix://")):
         raise ConfigError("MEDIANA_REDIS_URL", "must begin with redis://, rediss:// or unix://")
+    if not _has_usable_port(config.redis_url):
+        raise ConfigError("MEDIANA_REDIS_URL", "must have a port of 1 to 65535, or none")
     if config.redis_cluster and config.redis_sentinels is not None:
         raise ConfigError("MEDIANA_REDIS_SENTINELS", "a Cluster has no Sentinels; unset one of the two")
     if config.kafka_security_protocol.startswith("SASL") and (
@@ -322,6 +353,42 @@ def _check(config: Config) -> None:
         raise ConfigError("MEDIANA_KAFKA_SASL_USERNAME", "SASL needs a user and a password")
 
 
-def _at_least(config: Config, name: str, least: float) -> None:
-    if not getattr(config, name) >= least:
+def _within(config: Config, name: str, least: float, most: float) -> None:
+    value = getattr(config, name)
+    if value is None:
+        return
+    if not value >= least:
         raise ConfigError(PREFIX + name.upper(), f"must be at least {least:g}")
+    if value > most:
+        raise ConfigError(PREFIX + name.upper(), f"must be at most {most:,}")
+
+
+def _check_addresses(variable: str, text: str) -> None:
+    for address in text.split(","):
+        try:
+            parts = urlsplit(f"//{address.strip()}")
+            good = bool(parts.hostname) and parts.port != 0 and not (parts.path or parts.query or parts.username)
+        except ValueError:  # a port that is none
+            good = False
+        if not good:
+            raise ConfigError(variable, "must be addresses, `host:port`, separated by commas")
+
+
+def _has_usable_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _check_cron(config: Config) -> None:
+    if config.snapshot_cron == Config.snapshot_cron:
+        return
+    from streams.cron import CronError, check_schedule
+
+    try:
+        check_schedule(config.snapshot_cron)
+    except CronError:
+        raise ConfigError(
+            "MEDIANA_SNAPSHOT_CRON", "must be a schedule of cron that comes, such as 0 */4 * * *"
+        ) from None

@@ -6,6 +6,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from streams.logs import one_line
+
 Status = Literal["ok", "warn", "fail"]
 
 
@@ -26,9 +28,9 @@ def as_lines(findings: Iterable[Finding]) -> str:
     """For people: one line per finding, the advice indented below it."""
     lines = []
     for finding in findings:
-        lines.append(f"{finding.status:4}  {finding.what}\n")
+        lines.append(f"{finding.status:4}  {one_line(finding.what)}\n")
         if finding.advice:
-            lines.append(f"      → {finding.advice}\n")
+            lines.append(f"      → {one_line(finding.advice)}\n")
     return "".join(lines)
 
 

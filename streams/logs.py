@@ -3,13 +3,17 @@
     text   2026-11-22 10:00:00,123 INFO streams.intake.service: shards of this worker: 0, 1
     json   {"time":"2026-11-22T10:00:00.123Z","level":"info","logger":"streams.intake.service","message":"shards of …"}
 
+A line is one line, whatever a value holds: line breaks, escapes of terminals and other characters that nobody sees are
+written as `\\n`, `\\x1b`, `\\u2028`, so no line can be forged. A traceback stands below its line, indented.
+
 What a caller gives as `extra=` stands beside these four, under `fields`, and a traceback under `exception`.
 """
 
 import json
 import logging
 import sys
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,7 +27,29 @@ LEAST_SECRET = 4
 
 _TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
+_NOISY = ("faust", "mode", "aiokafka", "asyncio")
+
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+INDENT = "    "
+"""Before each line of a traceback: a line of the log never begins so."""
+
+
+def one_line(text: str) -> str:
+    """The text without anything that breaks a line, moves a cursor, or is not seen: escaped as in Python."""
+    return text if text.isprintable() else "".join(map(_seen, text))
+
+
+def _seen(char: str) -> str:
+    if not _is_hidden(char):
+        return char
+    return char.encode("unicode_escape", "surrogatepass").decode()
+
+
+def _is_hidden(char: str) -> bool:
+    """Control and format characters, surrogates, unassigned ones, and both separators of lines and paragraphs."""
+    return not char.isprintable() and (unicodedata.category(char)[0] == "C" or char in "\u2028\u2029")
 
 
 class _Discreet(logging.Formatter):
@@ -51,7 +77,22 @@ class TextFormatter(_Discreet):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and a traceback below it if there is one."""
-        return self.clean(super().format(record))
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record)
+        lines = [self.formatMessage(record)]
+        if record.exc_info:
+            lines += _indented(self.formatException(record.exc_info))
+        elif record.exc_text:
+            lines += _indented(record.exc_text)
+        if record.stack_info:
+            lines += _indented(self.formatStack(record.stack_info))
+        # Secrets first: one that holds a character which is escaped would not be found any more.
+        first, *below = (one_line(self.clean(line)) for line in lines)
+        return "\n".join((first, *below))
+
+
+def _indented(trace: str) -> list[str]:
+    return [INDENT + line for line in trace.split("\n")]
 
 
 class JsonFormatter(_Discreet):
@@ -71,7 +112,11 @@ class JsonFormatter(_Discreet):
         fields = {name: self._value(value) for name, value in vars(record).items() if name not in _OWN_FIELDS}
         if fields:
             line["fields"] = fields
-        return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+        if text.isprintable():
+            return text
+        # JSON itself escapes only what is below U+0020.
+        return "".join(json.dumps(char)[1:-1] if _is_hidden(char) else char for char in text)
 
     def _value(self, value: object) -> object:
         return value if value is None or isinstance(value, bool | int | float) else self.clean(str(value))
@@ -92,6 +137,37 @@ def set_up(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
         handler.setFormatter(JsonFormatter(secrets) if log_format.lower() == JSON else TextFormatter(secrets))
     if ours:
         root.setLevel(logging.getLevelNamesMapping().get(level.upper(), logging.INFO))
+
+
+def once_a_minute(library: str) -> Callable[[logging.LogRecord], bool]:
+    """A log filter that lets each kind of line of a chatty library through once a minute.
+
+    A broker that is away gives ten lines a second. Lines are of one kind when their wording is, before values are
+    filled in.
+    """
+    said: dict[tuple[str, str], float] = {}
+
+    def shows(record: logging.LogRecord) -> bool:
+        if not record.name.startswith(f"{library}."):
+            return True
+        kind = (record.name, str(record.msg))
+        if record.created - said.get(kind, -60.0) < 60:
+            return False
+        said[kind] = record.created
+        return True
+
+    return shows
+
+
+def calm_libraries() -> None:
+    """For a program that runs for long: let what it uses say only what matters, and seldom. Not at level debug."""
+    root = logging.getLogger()
+    if root.isEnabledFor(logging.DEBUG):
+        return
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for handler in root.handlers:
+        handler.addFilter(once_a_minute("aiokafka"))
 
 
 def is_json() -> bool:

@@ -1,8 +1,8 @@
 """Every program that a test runs: how it is found, which Debian package brings it, and who needs it.
 
 This is the only list. Tests get a program from here (`need`), `make tools` installs what is missing from here
-(`python -m tests.programs`: as root on Debian; elsewhere it says what to install), and `tests/repository/test_programs.py`
-refuses a test that looks for, or runs, any other program.
+(`python -m tests.programs`: as root on Debian; elsewhere it says what to install), and
+`tests/repository/test_programs.py` refuses a test that looks for, or runs, any other program.
 
 What counts is what a program can do, not its name: a Redis that was built without TLS is no Redis for a test of TLS.
 A test whose program is missing fails, and says what to install. It is never skipped: a test that nobody runs looks like

@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from bench.harness.proc import Usage
 from streams.redis.keys import CONTACTS, CONVERSATIONS, NamespaceKeys, split_day_member
-from streams.snapshots.manifest import Garbage, PublicKeys, decode_manifest
 from streams.snapshots.manifest import PublicKeys, decode_manifest
 from streams.snapshots.parts import Part, contents
 

@@ -14,8 +14,9 @@ from msgspec import Struct
 from aggregates import cube
 from aggregates.counters import Field, Value, decode_field, decode_value
 from aggregates.filters import Filters
-from aggregates.periods import MAX_DAYS, Period, period
+from aggregates.periods import Period, period
 from aggregates.report import metrics, table_filters
+from schemas.limits import MAX_DAYS
 from streams.cli.replay import Replay
 from streams.config import Config
 from streams.redis.keys import HORIZON, NamespaceKeys, split_day_member

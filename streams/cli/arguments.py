@@ -2,11 +2,19 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from schemas.limits import MAX_DAYS
+
 DEFAULT_LATENESS_SECONDS = 3600.0
+
+MOST = 1_000_000_000
+"""Of anything that is counted, and of seconds (31 years)."""
+
+_FIRST_INSTANT = datetime(1970, 1, 1, tzinfo=UTC)
+_PAST_INSTANTS = datetime(9999, 1, 1, tzinfo=UTC)
 
 _Parser = argparse.ArgumentParser
 
@@ -178,7 +186,7 @@ def build_parser(filter_values: str | int = "+") -> argparse.ArgumentParser:
     command("business-time", "seconds inside working hours, for cases on stdin", BUSINESS_TIME)
 
     simulate = command("simulate", "a messaging service to try things with", SIMULATE)
-    simulate.add_argument("--days", type=_count, default=14, help="days of history before now (default: %(default)s)")
+    simulate.add_argument("--days", type=_days, default=14, help="days of history before now (default: %(default)s)")
     simulate.add_argument("--accounts", type=_count, default=2, help="how many accounts (default: %(default)s)")
     simulate.add_argument(
         "--contacts-per-day", type=_count, default=60, help="new contacts a day and account (default: %(default)s)"
@@ -271,9 +279,31 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     start, end = getattr(arguments, "start", None), getattr(arguments, "end", None)
     if (start is None) != (end is None):
         parser.error("--from and --to go together")
-    if start is not None and end is not None and start > end:
-        parser.error(f"--from {start} is after --to {end}")
+    if start is not None and end is not None:
+        _check_range(parser, start, end)
+    if hasattr(arguments, "origin"):
+        _check_filters(parser, arguments)
     return arguments
+
+
+def _check_range(parser: _Parser, start: date, end: date) -> None:
+    from aggregates.periods import RangeError, period
+
+    if start > end:
+        parser.error(f"--from {start} is after --to {end}")
+    try:
+        period(start, end)
+    except RangeError as error:
+        parser.error(f"--from {start} --to {end}: {error}")
+
+
+def _check_filters(parser: _Parser, arguments: argparse.Namespace) -> None:
+    from aggregates.filters import FilterError, Filters
+
+    try:
+        Filters.parse(arguments.origin, arguments.group, arguments.channel, arguments.advisor)
+    except FilterError as error:
+        parser.error(f"{error}; ask in several parts")
 
 
 def _check_dead_letters(parser: _Parser, arguments: argparse.Namespace) -> None:
@@ -352,6 +382,8 @@ def _instant(text: str) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not an instant with offset; write 2026-11-22T12:00:00Z")
+    if not _FIRST_INSTANT <= moment < _PAST_INSTANTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is before 1970 or past the year 9998")
     return moment
 
 
@@ -362,10 +394,21 @@ def _seconds(text: str) -> float:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    if seconds > MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST}")
     return seconds
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    if len(text) > len(str(MOST)) or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST}")
     return int(text)
+
+
+def _days(text: str) -> int:
+    days = _count(text)
+    if days > MAX_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MAX_DAYS} days")
+    return days

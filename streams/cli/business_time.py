@@ -20,6 +20,7 @@ from msgspec import Struct
 from aggregates.business import BusinessClock
 from schemas.accounts import decode_settings
 from schemas.events import Instant, instant_us
+from streams.logs import one_line
 
 _SCHEDULE = "schedule"
 
@@ -53,7 +54,7 @@ def run(lines: Iterable[str], out: TextIO) -> int:
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
             answer = {"error": str(error)}
             status = 1
-            print(f"line {number}: {error}", file=sys.stderr)
+            print(one_line(f"line {number}: {error}"), file=sys.stderr)
         out.write(msgspec.json.encode(answer).decode() + "\n")
     return status
 

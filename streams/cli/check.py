@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
@@ -13,9 +14,11 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from aggregates.report import instant_text
+from schemas.events import MAX_FUTURE
 from schemas.zones import ZONE_DATA_VERSION
+from streams.cli.preflight import preflight
 from streams.config import Config, ConfigError, load, unknown_variables
-from streams.findings import Finding, as_json, as_lines, failed
+from streams.findings import Finding, Status, as_json, as_lines, failed
 from streams.kafka.auth import login_refusal
 from streams.kafka.clients import admin_client
 from streams.kafka.gaps import Gaps, complete_from, decode_gaps
@@ -26,12 +29,15 @@ from streams.redis.usable_settings import InUse, in_use
 from streams.redis.zone_data import difference
 from streams.snapshots.failures import Failure, decode_failure
 from streams.snapshots.manifest import SnapshotterKeys
+from streams.worker.horizon import redis_seconds
 
 Info: TypeAlias = Mapping[str, Any]
 """What a Redis server says of itself."""
 
 PATIENCE_SECONDS = 20.0
 """How long a server may take to answer all questions; longer than any that works, short enough to wait for."""
+
+CLOCKS_APART_SECONDS = 60.0
 
 LEAST_REDIS = (6, 2)
 """The oldest Redis this is tested with; every Valkey is newer."""
@@ -55,6 +61,7 @@ async def check(environ: Mapping[str, str]) -> list[Finding]:
     except ConfigError as error:
         return [*findings, Finding("fail", str(error), "docs/settings.md lists every setting and what it may be")]
     findings.append(Finding("ok", "the settings can be read"))
+    findings += await preflight(config)
     states: dict[str, TopicState] = {}
     committed: list[bool] = []
 
@@ -78,7 +85,9 @@ async def _patiently(ask: Callable[[], Awaitable[list[Finding]]], server: str, s
         problem, advice = "does not answer", f"is it running, and is {setting} right?"
     except AuthenticationError as error:
         problem, advice = f"refuses us: {error}", "mend the user and password in the settings"
-    except (KafkaError, RedisError, OSError) as error:
+    except ConfigError:
+        return []  # told already
+    except (KafkaError, RedisError, OSError, ValueError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         problem, advice = (
             f"cannot be used: {text}",
@@ -124,7 +133,10 @@ async def _redis(config: Config, states: Mapping[str, TopicState], committed: li
     client = connect(config)
     try:
         await client.ping()
-        findings = [Finding("ok", f"Redis at {config.redis_address} answers")]
+        findings = [
+            Finding("ok", f"Redis at {config.redis_address} answers"),
+            clock_finding(await redis_seconds(client)),
+        ]
         try:
             for where, info in await _infos(client, config):
                 findings += server_findings(where, info)
@@ -135,6 +147,19 @@ async def _redis(config: Config, states: Mapping[str, TopicState], committed: li
     finally:
         await client.aclose()
     return findings
+
+
+def clock_finding(redis_seconds: float) -> Finding:
+    """Whether the clocks here and there agree: retention goes by the earlier one, and reports by the one here."""
+    apart = time.time() - redis_seconds
+    if abs(apart) <= CLOCKS_APART_SECONDS:
+        return Finding("ok", "the clocks here and of Redis agree")
+    # So far apart, events of now are refused as of the future, or those of the future are taken.
+    status: Status = "fail" if abs(apart) >= MAX_FUTURE.total_seconds() else "warn"
+    which = "ahead of" if apart > 0 else "behind"
+    return Finding(
+        status, f"the clock here is {abs(apart):.0f} s {which} that of Redis", "set both by one source of time (NTP)"
+    )
 
 
 async def _infos(client: Client, config: Config) -> list[tuple[str, Info]]:

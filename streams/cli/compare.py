@@ -11,13 +11,13 @@ from aggregates import cube
 from aggregates.counters import Field, Value
 from aggregates.cube import Cube
 from aggregates.filters import Filters
-from aggregates.periods import MAX_DAYS, Period
+from aggregates.periods import Period
 from aggregates.report import metrics, needed_keys
 from aggregates.rules import Rules
-from schemas.accounts import AccountSettings, decode_settings, default_settings
+from schemas.accounts import AccountSettings
+from schemas.limits import MAX_DAYS
 from streams.redis.keys import HORIZON, NamespaceKeys
 from streams.redis.shard_reader import ShardCut, ShardReader
-from schemas.accounts import AccountSettings
 from streams.redis.usable_settings import in_use
 
 DAYS_AT_ONCE = 31

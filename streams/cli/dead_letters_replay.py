@@ -26,6 +26,7 @@ from streams.config import Config
 from streams.errors import Unavailable
 from streams.kafka.clients import client_options
 from streams.kafka.dead_letters import TOO_LATE
+from streams.logs import one_line
 from streams.redis.clients import connect
 from streams.redis.keys import NamespaceKeys, contact_key
 
@@ -298,4 +299,4 @@ def _producer(config: Config) -> AIOKafkaProducer:
 
 
 def _say(text: str) -> None:
-    print(f"dead-letters: {text}", file=sys.stderr)
+    print(one_line(f"dead-letters: {text}"), file=sys.stderr)

@@ -19,6 +19,7 @@ from schemas import zones
 from schemas.events import Event, instant_us, type_name
 from streams.cli.replay import Replay, read_events, read_settings
 from streams.config import Config
+from streams.logs import one_line
 from streams.redis.clients import connect
 from streams.redis.keys import NamespaceKeys, ShardKeys, archive_field, contact_key, rules_field
 from streams.redis.settings_store import add_versions
@@ -48,7 +49,7 @@ def run_files(
                 excluded.append((event, outcome.value))
     history = replay.history(account, contact)
     if history is None or not history.journal_length:
-        print(f"mediana: {UnknownContactError(account, contact)}", file=sys.stderr)
+        print(one_line(f"mediana: {UnknownContactError(account, contact)}"), file=sys.stderr)
         return 1
     replay.attach_archive(history, account, contact)
     book = replay.book(account)
@@ -61,7 +62,7 @@ def run(config: Config, account: str, contact: str, as_json: bool) -> int:
     try:
         entries_book = asyncio.run(_from_ledger(config, account, contact))
     except (UnknownContactError, RedisError) as error:
-        print(f"mediana: {error}", file=sys.stderr)
+        print(one_line(f"mediana: {error}"), file=sys.stderr)
         return 1
     history, book = entries_book
     _print(account, contact, explain(history.entries, book), [], book.current, as_json)
@@ -111,12 +112,12 @@ def _print(
         sys.stdout.write(orjson.dumps(document).decode() + "\n")
         return
     zone = zones.zone(rules.settings.timezone)
-    sys.stdout.write(f"Contact {contact} of account {account}, times in {rules.settings.timezone}\n")
+    sys.stdout.write(one_line(f"Contact {contact} of account {account}, times in {rules.settings.timezone}") + "\n")
     for line in _lines(moments, zone):
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(one_line(line) + "\n")
     for event, rule in excluded:
         at = _local(instant_us(event.occurred_at) // 1000, zone)
-        sys.stdout.write(f"{at}  {type_name(event)}  {event.id}\n    not counted: {rule}\n")
+        sys.stdout.write(f"{at}  {type_name(event)}  {one_line(event.id)}\n    not counted: {rule}\n")
 
 
 def _lines(moments: Iterable[Moment], zone: tzinfo) -> Iterator[str]:

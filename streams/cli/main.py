@@ -51,7 +51,7 @@ def _tell(problem: str) -> None:
     if logs.is_json():
         logging.getLogger("mediana").critical("%s", problem)
     else:
-        print(f"mediana: {problem}", file=sys.stderr)
+        print(logs.one_line(f"mediana: {problem}"), file=sys.stderr)
 
 
 def _explain(error: Exception) -> str:

@@ -7,6 +7,7 @@ is a setting of whoever uses it. A rebuild that was interrupted goes on where it
 
 import asyncio
 import dataclasses
+import logging
 import secrets
 import signal
 import sys
@@ -30,11 +31,15 @@ from streams.errors import Fatal, Unavailable
 from streams.kafka.clients import TopicPartition, client_options
 from streams.kafka.log_end import LogEnds
 from streams.kafka.log_start import complete_from
+from streams.logs import one_line
+from streams.outage import Outage
 from streams.redis.clients import Client, connect
 from streams.redis.keys import NamespaceKeys
 from streams.redis.shard_reader import ShardReader
 from streams.snapshots.snapshotter import Snapshotter
 from streams.worker.startup import Partitions, check_redis, find_partitions, open_namespace
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 SAY_EVERY_SECONDS = 5.0
@@ -224,6 +229,7 @@ class _CatchUp:
         self._ends = ends
         self._workers = workers
         self._said = 0.0
+        self._outage = Outage("the rebuild waits", logger)
 
     async def wait(self) -> int:
         """How many records the log had when they were. Raises `Fatal` when a worker ends."""
@@ -244,9 +250,11 @@ class _CatchUp:
     async def _asked_ends(self) -> dict[int, tuple[int, int]]:
         while True:
             try:
-                return await self._ends.read(len(self._shards))
+                ends = await self._ends.read(len(self._shards))
+                self._outage.answered("Kafka")
+                return ends
             except _AWAY as error:
-                _say(f"Kafka does not answer, waiting: {error or type(error).__name__}")
+                self._outage.failed(f"Kafka does not answer, waiting: {error or type(error).__name__}", "Kafka")
             self._workers.check()
             await asyncio.sleep(SAY_EVERY_SECONDS)
 
@@ -255,8 +263,9 @@ class _CatchUp:
         try:
             states = [await shard.state() for shard in self._shards]
         except _AWAY as error:
-            _say(f"Redis does not answer, waiting: {error or type(error).__name__}")
+            self._outage.failed(f"Redis does not answer, waiting: {error or type(error).__name__}", "Redis")
             return None
+        self._outage.answered("Redis")
         behind = 0
         for state in states:
             contacts, conversations = ends[state.shard]
@@ -288,4 +297,4 @@ def how_to_switch(old: str, new: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"rebuild: {text}", file=sys.stderr, flush=True)
+    print(one_line(f"rebuild: {text}"), file=sys.stderr, flush=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from schemas.limits import LIMITS
 from streams.config import SETTINGS
-from streams.http.metrics import HTTP_METRICS
 from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
 from streams.ingest.metrics import INGEST_METRICS
 from streams.monitoring.catalogue import WORKER_METRICS, Metric

@@ -20,6 +20,7 @@ from aggregates.rules import Rules, RulesBook
 from schemas.accounts import AccountSettings, decode_settings, default_settings
 from schemas.errors import InvalidRecord, InvalidSettings, UnknownType
 from schemas.events import Event, decode_event
+from streams.logs import one_line
 
 COMPACT_AT = 64
 """Journal length at which a history is compacted, as a worker does with each commit."""
@@ -109,7 +110,7 @@ def run(
     if account is None:
         if len(replay.settings) != 1:
             known = ", ".join(sorted(replay.settings)) or "none"
-            print(f"mediana: say which account with --account (the files have: {known})", file=sys.stderr)
+            print(one_line(f"mediana: say which account with --account (the files have: {known})"), file=sys.stderr)
             return 2
         (account,) = replay.settings
     wanted = period(start, end)
@@ -145,7 +146,7 @@ def read_settings(path: Path) -> Iterator[AccountSettings]:
             try:
                 yield decode_settings(line)
             except InvalidSettings as error:
-                print(f"{path}:{number}: settings refused: {error}", file=sys.stderr)
+                print(one_line(f"{path}:{number}: settings refused: {error}"), file=sys.stderr)
 
 
 def read_events(files: Sequence[Path], outcomes: Counter[str]) -> Iterator[Event]:
@@ -161,12 +162,12 @@ def read_events(files: Sequence[Path], outcomes: Counter[str]) -> Iterator[Event
                     outcomes["unknown-type"] += 1
                 except InvalidRecord as error:
                     outcomes[error.reason] += 1
-                    print(f"{path}:{number}: event refused: {error}", file=sys.stderr)
+                    print(one_line(f"{path}:{number}: event refused: {error}"), file=sys.stderr)
 
 
 def _summarise(outcomes: Counter[str]) -> None:
     text = ", ".join(f"{n} {name}" for name, n in sorted(outcomes.items())) or "no events"
-    print(f"replay: {text}", file=sys.stderr)
+    print(one_line(f"replay: {text}"), file=sys.stderr)
 
 
 def _print(document: object) -> None:

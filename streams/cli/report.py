@@ -9,6 +9,7 @@ import orjson
 from aggregates.filters import Filters
 from aggregates.periods import RangeError
 from streams.config import Config
+from streams.logs import one_line
 from streams.redis.clients import connect
 from streams.snapshots.reader import NoReport, SnapshotReader
 
@@ -25,13 +26,14 @@ async def _report(config: Config, account: str, start: date, end: date, filters:
             account, start, end, filters, with_previous=False
         )
     except (NoReport, RangeError) as error:
-        print(f"mediana: {error}", file=sys.stderr)
+        print(one_line(f"mediana: {error}"), file=sys.stderr)
         return 1
     finally:
         await redis.aclose()
     if not answer.complete:
         since = answer.complete_from
         lost = "" if since is None else f"; records were lost, none that was sent from {since} on"
-        print(f"mediana: revision {answer.revision} as of {answer.as_of} is not complete{lost}", file=sys.stderr)
+        text = f"mediana: revision {answer.revision} as of {answer.as_of} is not complete{lost}"
+        print(one_line(text), file=sys.stderr)
     sys.stdout.write(orjson.dumps(answer.metrics).decode() + "\n")
     return 0

@@ -26,11 +26,18 @@ _deadline: ContextVar[asyncio.Timeout] = ContextVar("deadline")
 class ApiError(Exception):
     """A request that is answered with an error: its HTTP status and the three parts of the body.
 
-    `retry_after_seconds` tells the client when to come back.
+    `retry_after_seconds` tells the client when to come back, `beside` is what else belongs into the body.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, hint: str, *, retry_after_seconds: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str,
+        *,
+        retry_after_seconds: int | None = None,
+        beside: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -38,6 +45,7 @@ class ApiError(Exception):
         self.message = message
         self.hint = hint
         self.retry_after_seconds = retry_after_seconds
+        self.beside = beside or {}
 
 
 class Words(NamedTuple):
@@ -96,9 +104,9 @@ def lift_deadline() -> None:
     _deadline.get().reschedule(None)
 
 
-def error_response(error: ApiError, **beside: Any) -> web.Response:
-    """The answer to a request that failed, with what else belongs into its body."""
-    body = {**beside, "error": {"code": error.code, "message": error.message, "hint": error.hint}}
+def error_response(error: ApiError) -> web.Response:
+    """The answer to a request that failed."""
+    body = {**error.beside, "error": {"code": error.code, "message": error.message, "hint": error.hint}}
     response = web.Response(status=error.status, body=msgspec.json.encode(body), content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     if error.retry_after_seconds is not None:

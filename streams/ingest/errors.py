@@ -1,15 +1,15 @@
 """What goes wrong when events are taken, in words for their sender: the part of `mediana ingest` in
 `streams.http.errors`."""
 
-import logging
-
 from aiohttp import web
 
+from schemas.limits import MAX_BODY_BYTES
 from streams.http.errors import ApiError, Failures, Words
-from streams.ingest.body import MAX_BODY_BYTES
 from streams.ingest.producer import NotSent, TooLarge
+from streams.outage import Outage
 
-logger = logging.getLogger(__name__)
+OUTAGE = web.AppKey("outage", Outage)
+"""Told when Kafka does not take what a request brings, and when it does."""
 
 ANSWER_SECONDS = 30
 """Past this a request is given up: one that trickles in must not hold its place for ever."""
@@ -22,7 +22,7 @@ def explain(request: web.Request, error: Exception) -> ApiError | None:
     """What an exception means to the sender; nothing for one that nobody foresaw."""
     match error:
         case NotSent():
-            logger.warning("%s %s: %s", request.method, request.rel_url.raw_path, error)
+            request.app[OUTAGE].failed(f"{request.method} {request.rel_url.raw_path}: {error}")
             return ApiError(
                 503,
                 "kafka_unavailable",

@@ -23,6 +23,7 @@ from streams.config import Config
 from streams.ingest.body import refuse_future
 from streams.ingest.external_sort import SortedEvents
 from streams.ingest.mapping import ExportMapping, MappingError, Row, read_mapping
+from streams.logs import one_line
 
 MAX_SHOWN_ERRORS = 100
 SENDS_AWAITED_TOGETHER = 2_000
@@ -217,4 +218,4 @@ def _given(config: Config | None) -> Config:
 
 
 def _say(text: str) -> None:
-    print(f"import: {text}", file=sys.stderr, flush=True)
+    print(one_line(f"import: {text}"), file=sys.stderr, flush=True)

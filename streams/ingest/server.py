@@ -4,6 +4,7 @@ An event is accepted when every replica in sync has it, and not before: with Kaf
 claimed. The server binds loopback unless told otherwise, and beyond loopback it starts only with a tokens file.
 """
 
+import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,26 +14,41 @@ from typing import Protocol
 
 import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 from prometheus_client import CollectorRegistry
 
 from schemas.accounts import decode_settings
 from schemas.errors import InvalidEvent, InvalidSettings
+from schemas.limits import HTTP_BODY_SECONDS, MAX_BODY_BYTES, MAX_REJECTIONS, MAX_REQUEST_EVENTS
 from schemas.topics import Topics, topics
+from streams import logs
+from streams.cli.preflight import Refused, ingest_access
 from streams.config import Config
-from streams.http.access_log import AccessLogger, keep_requests_out_of_the_log
-from streams.http.errors import ApiError, Handler, error_response, errors_as_json
+from streams.http.access_log import keep_requests_out_of_the_log
+from streams.http.connections import serve
+from streams.http.errors import ApiError, Handler, errors_as_json
 from streams.http.guards import add_security_headers, is_loopback
+from streams.http.listening import cannot_listen
 from streams.http.metrics import observing
-from streams.http.tokens import TokensFileError
 from streams.ingest.access import IngestAccess, opens
-from streams.ingest.body import MAX_BODY_BYTES, InvalidBody, Judged, judge, refuse_future, split_body
+from streams.ingest.body import (
+    InvalidBody,
+    Judged,
+    Rejection,
+    TooManyEvents,
+    TooManyRejected,
+    judge,
+    refuse_future,
+    split_body,
+)
 from streams.ingest.chatwoot import map_webhook
-from streams.ingest.errors import INGEST_FAILURES, RETRY_AFTER_SECONDS
+from streams.ingest.errors import INGEST_FAILURES, OUTAGE
 from streams.ingest.metrics import IngestMetrics
 from streams.ingest.producer import NotSent, Outgoing, Sender, event_record, settings_record
+from streams.ingest.room import UNPROVEN, Place, Room
+from streams.logs import one_line
 from streams.monitoring.probes import add_probes
 from streams.monitoring.server import MetricsServer
+from streams.outage import Outage
 
 logger = logging.getLogger(__name__)
 
@@ -62,18 +78,24 @@ def create_ingest_app(
     *,
     metrics: IngestMetrics | None = None,
     requests: int = 64,
+    body_seconds: float = HTTP_BODY_SECONDS,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> web.Application:
-    """The application over `sender`. At most `requests` are handled at once; more are told to come back."""
+    """The application over `sender`. At most `requests` are handled at once; more are told to come back.
+
+    A body must be there within `body_seconds`.
+    """
     keep_requests_out_of_the_log()
     metrics = metrics or IngestMetrics(CollectorRegistry())
     guards = [] if access.needs_token else [_only_loopback_names]
     app = web.Application(
-        middlewares=[observing(metrics.requests), errors_as_json(INGEST_FAILURES), *guards, _at_most(requests)],
+        middlewares=[observing(metrics.requests), errors_as_json(INGEST_FAILURES), *guards],
         client_max_size=MAX_BODY_BYTES,
     )
     app.on_response_prepare.append(add_security_headers)
-    service = _Service(sender, access, names or topics(), metrics, now)
+    app[OUTAGE] = Outage("Kafka", logger)
+    room = Room(requests, shared=access.needs_token, body_seconds=body_seconds)
+    service = _Service(sender, access, names or topics(), metrics, room, app[OUTAGE], now)
     app.router.add_post("/v1/events", service.events)
     app.router.add_put("/v1/accounts/{account_id}", service.account)
     app.router.add_post("/v1/chatwoot/{account_id}", service.chatwoot)
@@ -91,14 +113,9 @@ def run(config: Config) -> int:
     """Serve until interrupted. Returns the exit status: 0, or 2 (with the reason on stderr) if it could not start."""
     host, port = config.ingest_host, config.ingest_port
     try:
-        access = IngestAccess.of(config)
-    except TokensFileError as error:
+        access = ingest_access(config)
+    except Refused as error:
         return _refuse(str(error))
-    if not (access.needs_token or is_loopback(host)):
-        return _refuse(
-            f"MEDIANA_INGEST_HOST is {host!r}: everyone who reaches it could write events of every account. Set "
-            "MEDIANA_INGEST_TOKENS_FILE to require tokens."
-        )
 
     async def make() -> web.Application:
         sender = Sender(config, "mediana-ingest")
@@ -116,11 +133,12 @@ def run(config: Config) -> int:
         app.cleanup_ctx.append(beside)
         return app
 
+    logs.calm_libraries()
     logger.info("ingest: http://%s:%d", host, port)
     try:
-        web.run_app(make(), host=host, port=port, access_log_class=AccessLogger, print=None)
+        serve(make(), host, port)
     except OSError as error:
-        return _refuse(f"cannot listen on {host}:{port}: {error.strerror}. Set MEDIANA_INGEST_PORT to a free port.")
+        return _refuse(cannot_listen(host, port, error, "MEDIANA_INGEST_PORT"))
     return 0
 
 
@@ -131,20 +149,33 @@ class _Service:
         access: IngestAccess,
         names: Topics,
         metrics: IngestMetrics,
+        room: Room,
+        outage: Outage,
         now: Callable[[], datetime],
     ) -> None:
         self._sender = sender
         self._access = access
         self._topics = names
         self._metrics = metrics
+        self._room = room
+        self._outage = outage
         self._now = now
 
     async def events(self, request: web.Request) -> web.Response:
         """Take events: 200 all, 207 some, 400 none; each refused one with its place and reason."""
         accounts = self._opened(request)
-        body = await _body(request)
+        with self._room.of(accounts) as place:
+            body = await _body(request, place)
+            with place.handling():
+                return await self._take(await self._judged(body, accounts))
+
+    async def _judged(self, body: bytes, accounts: frozenset[str]) -> Judged:
+        judged = Judged([], [])
         try:
             raw_events = split_body(body)
+            now_ms = round(self._now().timestamp() * 1000)
+            for _ in judge(raw_events, now_ms, lambda account_id: opens(accounts, account_id), judged):
+                await asyncio.sleep(0)
         except InvalidBody as error:
             raise ApiError(
                 400,
@@ -152,15 +183,37 @@ class _Service:
                 f"The body is neither JSON nor one JSON object per line: {error}.",
                 "Send an array of events, one event, or one event per line (application/x-ndjson).",
             ) from None
-        now_ms = round(self._now().timestamp() * 1000)
-        return await self._take(judge(raw_events, now_ms, lambda account_id: opens(accounts, account_id)))
+        except TooManyEvents:
+            raise ApiError(
+                413,
+                "too_many_events",
+                f"The body has more than {MAX_REQUEST_EVENTS} events; none was taken.",
+                "Send them in several requests.",
+            ) from None
+        except TooManyRejected as error:
+            self._count(error.rejected)
+            raise ApiError(
+                400,
+                "too_many_rejected",
+                f"More than {MAX_REJECTIONS} events break the contract; none was taken.",
+                "`rejected` has the first ones; mend what makes them, or leave them out, and send the others again.",
+                beside={"accepted": 0, "rejected": msgspec.to_builtins(error.rejected)},
+            ) from None
+        return judged
 
     async def account(self, request: web.Request) -> web.Response:
         """Take an account's settings, whole."""
         account_id = request.match_info["account_id"]
-        self._require(self._opened(request), account_id)
+        accounts = self._opened(request)
+        self._require(accounts, account_id)
+        with self._room.of(accounts) as place:
+            body = await _body(request, place)
+            with place.handling():
+                return await self._set_account(account_id, body)
+
+    async def _set_account(self, account_id: str, body: bytes) -> web.Response:
         try:
-            settings = decode_settings(await _body(request))
+            settings = decode_settings(body)
         except InvalidSettings as error:
             raise ApiError(
                 400,
@@ -181,11 +234,19 @@ class _Service:
     async def chatwoot(self, request: web.Request) -> web.Response:
         """Take a webhook of Chatwoot: 200 also for one that means nothing here, so that it is not sent again."""
         account_id = request.match_info["account_id"]
-        body = await _body(request)
-        if self._access.is_signed(account_id):
-            self._check_signature(request, account_id, body)
+        signed = self._access.is_signed(account_id)
+        if signed:
+            _require_signature(request)
         else:
             self._require(self._opened(request), account_id)
+        with self._room.of(UNPROVEN if signed else account_id) as place:
+            body = await _body(request, place)
+            if signed:
+                self._check_signature(request, account_id, body)
+            with place.handling(account_id):
+                return await self._take(self._mapped(account_id, body))
+
+    def _mapped(self, account_id: str, body: bytes) -> Judged:
         try:
             now = self._now()
             events = map_webhook(account_id, msgspec.json.decode(body), now)
@@ -197,21 +258,27 @@ class _Service:
             raise ApiError(
                 400, "malformed_webhook", f"No event can be made of this webhook: {error.detail}.", "Is it Chatwoot's?"
             ) from None
-        return await self._take(Judged(events, []))
+        return Judged(events, [])
 
     async def _take(self, judged: Judged) -> web.Response:
         if judged.events:
             await self._send([event_record(event, self._topics) for event in judged.events])
             self._metrics.accepted.inc(len(judged.events))
-        for rejection in judged.rejected:
-            self._metrics.refused.labels(rejection.reason).inc()
+        self._count(judged.rejected)
         rejected = msgspec.to_builtins(judged.rejected)
         if rejected and not judged.events:
-            error = ApiError(
-                400, "no_event_accepted", "No event keeps the contract.", "`rejected` says why; docs/events.md has it."
+            raise ApiError(
+                400,
+                "no_event_accepted",
+                "No event keeps the contract.",
+                "`rejected` says why; docs/events.md has it.",
+                beside={"accepted": 0, "rejected": rejected},
             )
-            return error_response(error, accepted=0, rejected=rejected)
         return _json({"accepted": len(judged.events), "rejected": rejected}, 207 if rejected else 200)
+
+    def _count(self, rejected: Sequence[Rejection]) -> None:
+        for rejection in rejected:
+            self._metrics.refused.labels(rejection.reason).inc()
 
     async def _send(self, records: Sequence[Outgoing]) -> None:
         started = perf_counter()
@@ -220,6 +287,7 @@ class _Service:
         except NotSent:
             self._metrics.produce_failures.inc()
             raise
+        self._outage.answered()
         self._metrics.produce_seconds.observe(perf_counter() - started)
 
     def _opened(self, request: web.Request) -> frozenset[str]:
@@ -246,12 +314,22 @@ class _Service:
         timestamp = request.headers.get("X-Chatwoot-Timestamp", "")
         signature = request.headers.get("X-Chatwoot-Signature", "")
         if not self._access.signature_fits(account_id, timestamp, body, signature):
-            raise ApiError(
-                401,
-                "bad_signature",
-                "The webhook is not signed with a secret of this account.",
-                "Compare the webhook's secret in Chatwoot with MEDIANA_INGEST_CHATWOOT_SECRETS_FILE.",
-            )
+            raise _bad_signature()
+
+
+def _require_signature(request: web.Request) -> None:
+    """Refuse, before its body is read, a webhook that has no signature at all."""
+    if not request.headers.get("X-Chatwoot-Signature"):
+        raise _bad_signature()
+
+
+def _bad_signature() -> ApiError:
+    return ApiError(
+        401,
+        "bad_signature",
+        "The webhook is not signed with a secret of this account.",
+        "Compare the webhook's secret in Chatwoot with MEDIANA_INGEST_CHATWOOT_SECRETS_FILE.",
+    )
 
 
 @web.middleware
@@ -268,33 +346,7 @@ async def _only_loopback_names(request: web.Request, handler: Handler) -> web.St
     return await handler(request)
 
 
-def _at_most(requests: int) -> Middleware:
-    """The middleware that bounds how much is held in memory, while Kafka is slow above all."""
-    under_way = 0
-
-    @web.middleware
-    async def bound(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal under_way
-        if not request.path.startswith("/v1/"):
-            return await handler(request)
-        if under_way >= requests:
-            raise ApiError(
-                503,
-                "busy",
-                "Too many requests are under way; nothing was taken.",
-                "Try again in a moment.",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            )
-        under_way += 1
-        try:
-            return await handler(request)
-        finally:
-            under_way -= 1
-
-    return bound
-
-
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.Request, place: Place) -> bytes:
     if request.content_type not in CONTENT_TYPES:
         raise ApiError(
             415,
@@ -302,7 +354,7 @@ async def _body(request: web.Request) -> bytes:
             f"The body is said to be {request.content_type}.",
             "Send the header 'Content-Type: application/json' or 'application/x-ndjson'.",
         )
-    return await request.read()
+    return await place.body(request)
 
 
 def _json(body: object, status: int = 200) -> web.Response:
@@ -312,5 +364,5 @@ def _json(body: object, status: int = 200) -> web.Response:
 
 
 def _refuse(reason: str) -> int:
-    print(f"mediana ingest: {reason}", file=sys.stderr)
+    print(one_line(f"mediana ingest: {reason}"), file=sys.stderr)
     return 2

@@ -20,6 +20,7 @@ from streams.intake.settings_feed import SettingsFeed
 from streams.intake.shard_feed import RunOf, ShardFeed
 from streams.kafka.clients import TopicPartition
 from streams.monitoring.catalogue import Cause, WorkerMetrics
+from streams.outage import Outage
 from streams.records.columns import DecodedRun
 from streams.redis.ledger import Positions
 from streams.redis.settings_store import RulesStore
@@ -56,6 +57,8 @@ class Ownership:
         self._decided = asyncio.Event()
         self.wake = asyncio.Event()
         self.fail = fail
+        self.outage = Outage("Redis or Kafka", logger)
+        """Told of everything that fails, and succeeds, because a server does or does not answer."""
         self._topics = config.topics
         # An event sent this long after it happened is history: overtaken, it could come too late.
         self._limits = (config.batch_events, config.batch_bytes, config.lateness_ms // 2, run_of)
@@ -108,6 +111,7 @@ class Ownership:
 
     def _release(self, feed: ShardFeed) -> None:
         feed.released = True
+        self.outage.gave_up(feed.shard)
         if feed.drop() is not None:
             self._metrics.sessions_dropped.labels("rebalance").inc()
 
@@ -127,7 +131,7 @@ class Ownership:
             feed.failures += 1
             self.drop(feed, "lost")
         elif isinstance(error, Unavailable):
-            logger.warning("%s; claiming again", error)
+            self.outage.failed(f"{error}; claiming again", feed.shard)
             feed.failures += 1
             self.drop(feed, "unavailable")
         elif isinstance(error, Fatal):
@@ -184,13 +188,14 @@ class Ownership:
                 await self._claims.claim(feed, self._await_settings)
             except (SessionLost, Unavailable) as error:
                 feed.failures += 1
-                logger.warning("claiming shard %d: %s", feed.shard, error)
+                self.outage.failed(f"claiming shard {feed.shard}: {error}", feed.shard)
             except EngineError as error:
                 if not feed.released:
                     self.failed(feed, error)
                 return
             else:
                 self._metrics.claims.inc()
+                self.outage.answered(feed.shard)
                 self.wake.set()
                 return
 
@@ -207,8 +212,9 @@ class Ownership:
                 end = (await self._consumer.end_offsets([feed.partition]))[feed.partition]
             except (Unavailable, KafkaError) as error:
                 failures += 1
-                logger.warning("opening the accounts topic: %s", error)
+                self.outage.failed(f"opening the accounts topic: {error}", feed.partition)
             else:
+                self.outage.answered(feed.partition)
                 # Settings are whole and absolute: where a position means nothing any more, all of them are read again.
                 feed.offer(start, begin if start is None or not begin <= start <= end else start)
                 self.wake.set()
@@ -258,10 +264,12 @@ class Ownership:
                 while True:
                     positions = await self._rules.positions(ends)
                     if all(positions[partition] >= end for partition, end in ends.items()):
-                        return
+                        break
                     await asyncio.sleep(SETTINGS_POLL_SECONDS)
         except (TimeoutError, Unavailable, KafkaError) as error:
-            logger.warning("accounts without settings are read under the default ones: %r", error)
+            self.outage.failed(f"accounts without settings are read under the default ones: {error!r}", "settings")
+        else:
+            self.outage.answered("settings")
 
     async def _settings_ends(self) -> dict[int, int]:
         topic = self._topics.accounts

@@ -17,7 +17,6 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from schemas.topics import Topics
 from streams.config import Config
 from streams.errors import Fatal
 from streams.intake.membership import LOOK_SECONDS as MEMBERSHIP_SECONDS
@@ -173,12 +172,12 @@ class Intake(Service):
             return {}
         try:
             found = await self._consumer.getmany(*ready, timeout_ms=0, max_records=self._most_records)
-            return {
+            fetched = {
                 partition: (records, await self._consumer.position(partition)) for partition, records in found.items()
             }
         except KafkaError as error:
             # A position out of the log, or a topic that went away: the claim finds out and says so.
-            logger.warning("fetching failed: %r", error)
+            self.ownership.outage.failed(f"fetching failed: {error!r}", "fetch")
             for feed in self._feeds():
                 if isinstance(feed, SettingsFeed):
                     if feed.partition in ready:
@@ -187,6 +186,8 @@ class Intake(Service):
                     self.ownership.drop(feed, "fetch")
             await asyncio.sleep(FETCH_BACKOFF_SECONDS)
             return {}
+        self.ownership.outage.answered("fetch")
+        return fetched
 
     async def _look_at_positions(self, wanted: Wanted, fetched: Container[TopicPartition]) -> None:
         """See whether positions moved on where nothing came: over aborted records and the marks of transactions.
@@ -229,6 +230,7 @@ class Intake(Service):
             return
         feed.failures = 0
         feed.idle_since = monotonic()
+        self.ownership.outage.answered(session.shard)
         await self._hand_out(feed)
         self.ownership.wake.set()
 
@@ -240,11 +242,12 @@ class Intake(Service):
             return
         if error is None:
             feed.start = batch.end
+            self.ownership.outage.answered(feed.partition)
             self.ownership.wake.set()
         elif isinstance(error, Fatal):
             self.ownership.fail(str(error))
         else:
-            logger.warning("%s; reading settings again", error)
+            self.ownership.outage.failed(f"{error}; reading settings again", feed.partition)
             self.ownership.drop_settings(feed)
 
     async def commit_offsets(self) -> None:

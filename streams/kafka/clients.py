@@ -10,6 +10,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.config import Config
 from streams.intake.assignor import ShardAssignor
+from streams.tls import client_context
 
 __all__ = [
     "ConsumerRecord",
@@ -37,7 +38,10 @@ _MAX_REQUEST_BYTES = 16 << 20
 
 
 def client_options(config: Config) -> dict[str, Any]:
-    """What every aiokafka client is constructed with: where the brokers are and how to prove who we are."""
+    """What every aiokafka client is constructed with: where the brokers are and how to prove who we are.
+
+    Raises `ConfigError` for files of TLS that cannot be used.
+    """
     options: dict[str, Any] = {
         "bootstrap_servers": config.kafka_bootstrap,
         "security_protocol": config.kafka_security_protocol,
@@ -54,10 +58,14 @@ def client_options(config: Config) -> dict[str, Any]:
 
 
 def _ssl_context(config: Config) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=config.kafka_ssl_cafile)
+    context = client_context(
+        "kafka",
+        config.kafka_ssl_cafile,
+        config.kafka_ssl_certfile,
+        config.kafka_ssl_keyfile,
+        config.kafka_ssl_key_password,
+    )
     context.check_hostname = config.kafka_ssl_check_hostname
-    if config.kafka_ssl_certfile is not None:
-        context.load_cert_chain(config.kafka_ssl_certfile, config.kafka_ssl_keyfile, config.kafka_ssl_key_password)
     return context
 
 

@@ -10,12 +10,19 @@ from typing import Any, TypeAlias
 
 import hiredis
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
-from streams.config import Config
+from streams.config import Config, ConfigError
+from streams.tls import client_context
 
 Client: TypeAlias = "Redis | RedisCluster"
 
@@ -103,8 +110,16 @@ def never_retry() -> Retry:
 
 
 def connect(config: Config) -> Client:
-    """A client that connects when it is first used. Reads go to primaries only. Close it with `aclose()`."""
+    """A client that connects when it is first used. Reads go to primaries only. Close it with `aclose()`.
+
+    Raises `ConfigError` for an address or files of TLS that cannot be used.
+    """
     options = _options(config)
+    try:
+        parse_url(config.redis_url)
+    except ValueError as error:
+        # Never the address itself: it may hold a password.
+        raise ConfigError("MEDIANA_REDIS_URL", "is no address of a Redis: redis://HOST:PORT/DATABASE") from error
     if config.redis_cluster:
         cluster = _Cluster.from_url(config.redis_url, **options)
         assert isinstance(cluster, _Cluster)
@@ -144,6 +159,8 @@ def _options(config: Config) -> dict[str, Any]:
     if config.redis_password is not None:
         options["password"] = str(config.redis_password)
     if config.redis_url.startswith("rediss:"):
+        # The library reads the files anew with each connection: one that is missing looks like a server that is away.
+        client_context("redis", config.redis_ssl_cafile, config.redis_ssl_certfile, config.redis_ssl_keyfile)
         options |= {
             "ssl_ca_certs": _text(config.redis_ssl_cafile),
             "ssl_certfile": _text(config.redis_ssl_certfile),

@@ -4,8 +4,8 @@ The worker that owns a partition of the accounts topic writes its settings to Re
 and raises a version. Every worker looks at the version with each batch; when it changed, it asks again for the accounts
 it works on. The fold of a batch sees one version of each account's settings.
 
-An account whose settings cannot be used is set aside alone (`streams/redis/usable_settings.py`). The same look at the version
-tells whether all workers have the same zone data.
+An account whose settings cannot be used is set aside alone (`streams/redis/usable_settings.py`). The same look at the
+version tells whether all workers have the same zone data.
 """
 
 import logging

@@ -10,7 +10,7 @@ from aggregates.counters import Field, Value, decode_field, decode_value
 from streams.kafka.gaps import Gaps, decode_gaps
 from streams.redis import keys
 from streams.redis.clients import server_of
-from streams.redis.keys import NamespaceKeys, split_day_member
+from streams.redis.keys import HORIZON, NamespaceKeys, split_day_member
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,10 @@ class ShardReader:
     async def state(self) -> ShardState:
         """Where the ledger stands now."""
         return _state(self.shard, await self._redis.hmget(self._keys.ledger, _LEDGER_FIELDS))
+
+    async def horizon(self) -> int:
+        """Days before this one (an ordinal) are forgotten by its writer, or about to be; 0 while none is."""
+        return int(await self._redis.hget(self._keys.ledger, HORIZON) or 0)
 
     async def scan(self, since_seq: int) -> Scan:
         """What changed after a commit; everything there is when the shard was rolled back behind it."""

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.events import Event, encode_event
 from schemas.topics import Topics
 from streams.config import Config
+from streams.logs import one_line
 from streams.simulation.accounts import Company, encoded_settings
 from streams.simulation.contact import Timed
 from streams.simulation.stream import Plan, simulate
@@ -156,4 +157,4 @@ def _until(live_seconds: float | None) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"simulate: {text}", file=sys.stderr, flush=True)
+    print(one_line(f"simulate: {text}"), file=sys.stderr, flush=True)

@@ -14,10 +14,13 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from aggregates.report import instant_text
+from streams import logs
 from streams.config import Config
 from streams.kafka.log_end import LogEnds
+from streams.logs import one_line
 from streams.monitoring.probes import Ready, while_redis_answers
 from streams.monitoring.server import MetricsServer
+from streams.outage import Outage
 from streams.redis.clients import connect
 from streams.snapshots.cron import Schedule
 from streams.snapshots.lock import LockLost
@@ -32,6 +35,8 @@ Publish: TypeAlias = Callable[..., Awaitable[list[Published]]]
 
 def run(config: Config, account: str | None, watch: bool) -> int:
     """Publish once now, or with `watch` for ever by the cron setting. Returns the exit status."""
+    if watch:
+        logs.calm_libraries()
     return asyncio.run(_watch(config) if watch else _once(config, account))
 
 
@@ -42,7 +47,7 @@ async def _once(config: Config, account: str | None) -> int:
     try:
         published = await snapshotter.publish(account, all_accounts=True)
     except (NothingToPublish, LockLost, RedisError) as error:
-        print(f"mediana: {error}", file=sys.stderr)
+        print(one_line(f"mediana: {error}"), file=sys.stderr)
         return 1
     finally:
         await ends.close()
@@ -74,6 +79,7 @@ async def _watch(config: Config) -> int:
     redis = connect(config)
     ends = LogEnds(config)
     schedule = Schedule(config)
+    outage = Outage("rounds", logger)
     metrics.due.set(schedule.due)
     server = MetricsServer(
         registry, config.metrics_host, config.snapshotter_metrics_port, while_rounds_end_well(redis, schedule)
@@ -83,7 +89,7 @@ async def _watch(config: Config) -> int:
     counted = 0
     try:
         while not stop.is_set():
-            pause = await watched_round(snapshotter.publish, schedule, metrics)
+            pause = await watched_round(snapshotter.publish, schedule, metrics, outage)
             metrics.set_failed(failure.reason for failure in snapshotter.failures.values())
             metrics.refused.inc(snapshotter.refused - counted)
             counted = snapshotter.refused
@@ -108,22 +114,26 @@ def while_rounds_end_well(client: Any, schedule: Schedule) -> Ready:
     return ready
 
 
-async def watched_round(publish: Publish, schedule: Schedule, metrics: SnapshotterMetrics) -> float:
-    """One round of a schedule; whatever goes wrong is logged, counted and left to the next round.
+async def watched_round(
+    publish: Publish, schedule: Schedule, metrics: SnapshotterMetrics, outage: Outage | None = None
+) -> float:
+    """One round of a schedule; whatever goes wrong is told to `outage`, counted and left to the next round.
 
     Returns how long to wait for that, in seconds. `publish` is `Snapshotter.publish`; until a round has succeeded, it
     is asked for all accounts.
     """
     started = time.monotonic()
+    outage = outage or Outage("rounds", logger)
     try:
         published = await publish(all_accounts=not schedule.succeeded)
     except NothingToPublish as error:
-        logger.info("nothing to publish yet: %s", error)
+        outage.failed(f"nothing to publish yet: {error}", level=logging.INFO)
         return schedule.had_nothing()
     except Exception as error:  # noqa: BLE001 — a scheduler that dies of one bad round publishes nothing any more
         metrics.failures.inc()
-        logger.warning("the round failed, the next one goes on: %r", error)
+        outage.failed(f"the round failed, the next one goes on: {error!r}")
         return schedule.failed()
+    outage.answered()
     seconds = time.monotonic() - started
     incomplete = sum(done.pending for done in published)
     days = sum(done.changed_days for done in published)

@@ -4,9 +4,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from croniter import croniter
-
 from streams.config import Config
+from streams.cron import next_time
 
 LATE_SECONDS = 900.0
 """How long past its time a round may end before it counts as missing; the alert MedianaSnapshotStale says the same."""
@@ -63,5 +62,5 @@ class Schedule:
         if self._config.snapshot_interval_seconds is not None:
             return self._config.snapshot_interval_seconds
         now = datetime.fromtimestamp(self._clock(), UTC)
-        following: datetime = croniter(self._config.snapshot_cron, now).get_next(datetime)
+        following = next_time(self._config.snapshot_cron, now)
         return max(0.0, (following - now).total_seconds())

@@ -2,9 +2,9 @@
 
 All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Parts (cubes of days,
 roll-ups of spans) are written beforehand, under names no manifest knows yet; then one script writes the document, the
-manifest and the history together, or nothing (`streams/snapshots/fenced.py`). A reader takes the manifest first and then the
-parts it names, and so sees one revision whole; parts that no manifest names any more are left for a while, for readers
-that are under way.
+manifest and the history together, or nothing (`streams/snapshots/fenced.py`). A reader takes the manifest first and
+then the parts it names, and so sees one revision whole; parts that no manifest names any more are left for a while, for
+readers that are under way.
 """
 
 import hashlib

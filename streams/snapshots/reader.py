@@ -13,9 +13,9 @@ from aggregates.months import Span, span_keys, usable
 from aggregates.periods import Period, period
 from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
 from aggregates.rows import slice_prefix
-from streams.snapshots.manifest import Manifest, PublicKeys, SnapshotterKeys, load_manifest
 from schemas.zones import ZONE_DATA_VERSION
 from streams.snapshots.fenced import missing_parts
+from streams.snapshots.manifest import Manifest, PublicKeys, SnapshotterKeys, load_manifest
 from streams.snapshots.parts import Part, contents
 
 PIPELINE_READS = 200

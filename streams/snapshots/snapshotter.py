@@ -3,8 +3,8 @@
 A round looks at what changed in each shard since the round before, and publishes the accounts that changed, whose day
 or settings changed, whose report was not complete, or of whose report a part is missing. Of an account only the changed
 days are read and written. One snapshotter works at a time, by a lock in Redis (`streams/snapshots/lock.py`); every
-script that writes compares it (`streams/snapshots/fenced.py`). What keeps one account from being published ends no round: it is
-noted, and the account is tried again in each round (`streams/snapshots/failures.py`).
+script that writes compares it (`streams/snapshots/fenced.py`). What keeps one account from being published ends no
+round: it is noted, and the account is tried again in each round (`streams/snapshots/failures.py`).
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from schemas.accounts import AccountSettings
 from streams.config import Config
 from streams.kafka.gaps import complete_from
 from streams.kafka.log_end import LogEnds
+from streams.outage import Outage
 from streams.redis.keys import ZONE_DATA, NamespaceKeys
 from streams.redis.shard_reader import ROLL_BACK_MARGIN, Scan, ShardReader
 from streams.redis.usable_settings import in_use
@@ -73,6 +74,7 @@ class Snapshotter:
         self._keys = SnapshotterKeys(config.namespace)
         self._shards: list[ShardReader] = []
         self._lock = SnapshotLock(redis, self._keys, lease_seconds)
+        self._log_end = Outage("the log's end", logger)
         self._looked_up_to = b""
         self.failures: Mapping[str, Failure] = {}
         """The accounts that had no newer report after the last round, and those whose report lacks days for good."""
@@ -116,10 +118,12 @@ class Snapshotter:
     async def _log_cut(self) -> LogCut:
         as_of_ms = int(time.time() * 1000)
         try:
-            return LogCut(as_of_ms, await self._ends.read(len(self._shards)))
+            ends = await self._ends.read(len(self._shards))
         except (KafkaError, OSError, TimeoutError) as error:
-            logger.warning("the log's end is not known, reports will say they are not complete: %r", error)
+            self._log_end.failed(f"the log's end is not known, reports will say they are not complete: {error!r}")
             return LogCut(as_of_ms, None)
+        self._log_end.answered()
+        return LogCut(as_of_ms, ends)
 
     async def _catch_up(self, log: LogCut) -> None:
         """Wait, for a while, until the workers have folded what the log held at the cut."""

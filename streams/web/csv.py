@@ -6,6 +6,7 @@ header only. Durations are seconds.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,8 +14,15 @@ Cell = str | int | float | None
 Row = list[Cell]
 Names = Mapping[str, str | None]
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet takes a text that begins so for a formula, and may run it."""
+_SEPARATORS = "\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029,;|"
+_UNSEEN = '\\x00-\\x08\\x0e-\\x1b\\x7f \\u00a0\\u1680\\u2000-\\u200f\\u202f\\u205f\\u2060\\u3000\\ufeff"'
+_FORMULA_START = re.compile(rf"(?:^|(?<=[{_SEPARATORS}]))(?=[{_UNSEEN}]*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\n\r])")
+"""Where a spreadsheet may take what follows for a formula, and run it: at the beginning of a cell.
+
+A cell begins with the text, and, where a program guesses another separator than ours, after it: Excel splits at `;`
+where `,` is the decimal mark, and the quotes around a text count for nothing there. Spaces and quotes before a formula
+are dropped by some.
+"""
 
 
 class Table(NamedTuple):
@@ -35,8 +43,8 @@ def to_csv(table: Table, metrics: Mapping[str, Any], names: Names | None = None)
 
 
 def safe_text(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: an apostrophe stands before one that it would."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    """A text of which no spreadsheet takes a part for a formula: an apostrophe stands before each that it would."""
+    return _FORMULA_START.sub("'", text)
 
 
 def safe_row(row: Iterable[Cell]) -> Row:

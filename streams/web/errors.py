@@ -5,11 +5,12 @@ import logging
 from aiohttp import web
 from redis.exceptions import RedisClusterException, RedisError
 
+from aggregates.filters import FilterError
 from aggregates.periods import RangeError
 from streams.http.errors import ApiError, Failures, Words
-from streams.snapshots.reader import NoReport
 from streams.http.metrics import PAGE_METRICS
 from streams.snapshots.reader import MissingPart, NoReport
+from streams.web.reader_protocol import OUTAGE
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,16 @@ def explain(request: web.Request, error: Exception) -> ApiError | None:
             )
         case RangeError():
             return ApiError(400, "bad_range", f"The range cannot be answered: {error}.", "Change `from` and `to`.")
+        case FilterError():
+            return ApiError(
+                400,
+                "too_many_values",
+                f"The filters ask for too much: {error}.",
+                "Ask for fewer values, in several requests.",
+            )
         case RedisError() | RedisClusterException() | TimeoutError():
-            logger.warning("%s: Redis does not answer: %s", request.rel_url.raw_path, error)
+            problem = str(error) or type(error).__name__
+            request.app[OUTAGE].failed(f"{request.rel_url.raw_path}: Redis does not answer: {problem}")
             return ApiError(
                 503,
                 "redis_unavailable",

@@ -30,7 +30,8 @@ class MetricsQuery:
 
 
 def parse_metrics_query(query: MultiMapping[str], *besides: str) -> MetricsQuery:
-    """The query of a metrics request. Raises `ApiError` (400) for what it does not understand, and `RangeError`.
+    """The query of a metrics request. Raises `ApiError` (400) for what it does not understand, `RangeError`,
+    and `FilterError`.
 
     `besides` are parameters that are allowed too, and read by the caller.
     """

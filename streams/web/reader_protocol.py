@@ -1,13 +1,16 @@
 """What the API needs of `streams.snapshots.reader.SnapshotReader`, so that tests can bring one that needs no Redis."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from datetime import date
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from aiohttp import web
 
 from aggregates.filters import Filters
+from streams.outage import Outage
 from streams.snapshots.reader import Answer, Newest, Slices
+
+_Answer = TypeVar("_Answer")
 
 
 class Reader(Protocol):
@@ -38,3 +41,45 @@ class Reader(Protocol):
 
 
 READER = web.AppKey("reader", Reader)
+
+OUTAGE = web.AppKey("outage", Outage)
+"""Told when Redis does not answer a request, and when it does."""
+
+
+class Watched:
+    """A reader that tells an outage of every answer. Failures are told by who explains them to a client."""
+
+    def __init__(self, reader: Reader, outage: Outage) -> None:
+        self._reader = reader
+        self._outage = outage
+
+    async def accounts(self) -> list[str]:
+        """As `Reader.accounts`."""
+        return await self._answered(self._reader.accounts())
+
+    async def report(self, account_id: str) -> bytes | None:
+        """As `Reader.report`."""
+        return await self._answered(self._reader.report(account_id))
+
+    async def metrics(
+        self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
+    ) -> Answer:
+        """As `Reader.metrics`."""
+        return await self._answered(self._reader.metrics(account_id, start, end, filters, with_previous=with_previous))
+
+    async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
+        """As `Reader.slices`."""
+        return await self._answered(self._reader.slices(account_id, start, end, mask))
+
+    async def newest(self, account_id: str) -> Newest | None:
+        """As `Reader.newest`."""
+        return await self._answered(self._reader.newest(account_id))
+
+    def announcements(self, account_id: str, patience_seconds: float) -> AsyncGenerator[None, None]:
+        """As `Reader.announcements`."""
+        return self._reader.announcements(account_id, patience_seconds)
+
+    async def _answered(self, asked: Awaitable[_Answer]) -> _Answer:
+        answer = await asked
+        self._outage.answered()
+        return answer

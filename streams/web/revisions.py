@@ -13,6 +13,7 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from streams.http.errors import ApiError
+from streams.outage import Outage
 from streams.snapshots.reader import Newest
 from streams.web.reader_protocol import Reader
 
@@ -68,6 +69,7 @@ class Revisions:
         self._accounts: dict[str, Account] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._is_over = False
+        self._outage = Outage("new revisions", logger)
 
     @contextlib.asynccontextmanager
     async def listening(self, account_id: str, newest: Newest) -> AsyncIterator[Account]:
@@ -116,6 +118,7 @@ class Revisions:
 
     async def _leave(self, account_id: str) -> None:
         self._accounts.pop(account_id, None)
+        self._outage.gave_up(account_id)
         follower = self._followers.pop(account_id, None)
         if follower is not None:
             follower.cancel()
@@ -128,10 +131,13 @@ class Revisions:
                 async with contextlib.aclosing(announcements):
                     async for _ in announcements:
                         newest = await self._reader.newest(account.account_id)
+                        self._outage.answered(account.account_id)
                         if newest != account.newest:
                             account.tell(newest)
             except (RedisError, OSError, TimeoutError) as error:
-                logger.warning("new revisions of %s: Redis does not answer: %s", account.account_id, error)
+                self._outage.failed(
+                    f"new revisions of {account.account_id}: Redis does not answer: {error}", account.account_id
+                )
             except Exception:
                 # Listeners outlive whatever went wrong here, and the log says what it was.
                 logger.exception("following the revisions of %s failed; trying again", account.account_id)

@@ -12,23 +12,27 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from streams import gc as collector
+from streams.cli.preflight import Refused, page_access
 from streams.config import Config
-from streams.http.access_log import AccessLogger, keep_requests_out_of_the_log
+from streams.http.access_log import keep_requests_out_of_the_log
 from streams.http.authorization import ACCESS
+from streams.http.connections import serve
 from streams.http.errors import errors_as_json
-from streams.http.guards import add_security_headers, is_loopback, refuse_foreign_hosts
-from streams.http.metrics import HttpMetrics, observing
+from streams.http.guards import add_security_headers, refuse_foreign_hosts
+from streams.http.listening import cannot_listen
 from streams.http.metrics import PAGE_METRICS, HttpMetrics, PageMetrics, observing
 from streams.http.rate_limit import Rates, limiting
-from streams.http.tokens import Access, FileAccess, TokensFileError
+from streams.http.tokens import Access
+from streams.logs import one_line
 from streams.monitoring.probes import add_probes, while_redis_answers
 from streams.monitoring.server import MetricsServer
+from streams.outage import Outage
 from streams.redis.clients import connect
 from streams.snapshots.reader import SnapshotReader
 from streams.web.api import add_api
 from streams.web.errors import PAGE_FAILURES
 from streams.web.page import add_page
-from streams.web.reader_protocol import READER, Reader
+from streams.web.reader_protocol import OUTAGE, READER, Reader, Watched
 from streams.web.revisions import REVISIONS, Revisions
 
 logger = logging.getLogger(__name__)
@@ -55,7 +59,8 @@ def create_web_app(
     observers = [] if metrics is None else [observing(metrics)]
     limits = [] if rates is None else [limiting(rates)]
     app = web.Application(middlewares=[*observers, errors_as_json(PAGE_FAILURES), *guards, *limits])
-    app[READER] = reader
+    app[OUTAGE] = Outage("Redis", logger)
+    app[READER] = Watched(reader, app[OUTAGE])
     if page_metrics is not None:
         app[PAGE_METRICS] = page_metrics
     app[ACCESS] = access or Access()
@@ -76,14 +81,9 @@ def run(config: Config) -> int:
     """Serve until interrupted. Returns the exit status: 0, or 2 (with the reason on stderr) if it could not start."""
     host, port = config.http_host, config.http_port
     try:
-        access = Access() if config.http_tokens_file is None else FileAccess(config.http_tokens_file)
-    except TokensFileError as error:
+        access = page_access(config)
+    except Refused as error:
         return _refuse(str(error))
-    if not (access.needs_token or config.http_open or is_loopback(host)):
-        return _refuse(
-            f"MEDIANA_HTTP_HOST is {host!r}: everyone who reaches it could read every account. Set "
-            "MEDIANA_HTTP_TOKENS_FILE to require tokens, or MEDIANA_HTTP_OPEN=true if that is meant."
-        )
     redis = connect(config)
     registry = CollectorRegistry()
     ready = while_redis_answers(redis)
@@ -105,14 +105,18 @@ def run(config: Config) -> int:
         await redis.aclose()
 
     app.cleanup_ctx.append(beside)
+
+    async def make() -> web.Application:
+        return app
+
     collector.calm()
     try:
-        web.run_app(app, host=host, port=port, access_log_class=AccessLogger, print=None)
+        serve(make(), host, port)
     except OSError as error:
-        return _refuse(f"cannot listen on {host}:{port}: {error.strerror}. Set MEDIANA_HTTP_PORT to a free port.")
+        return _refuse(cannot_listen(host, port, error, "MEDIANA_HTTP_PORT"))
     return 0
 
 
 def _refuse(reason: str) -> int:
-    print(f"mediana serve: {reason}", file=sys.stderr)
+    print(one_line(f"mediana serve: {reason}"), file=sys.stderr)
     return 2

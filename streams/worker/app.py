@@ -108,7 +108,7 @@ def create_app(
         config, member, claims, rules, metrics, fail, DecodedRun if compiled is None else compiled.run_of
     )
     rules.until_read = ownership.until_settings_are_read
-    options = {"loop": app.loop, "beacon": app.beacon}
+    options: dict[str, Any] = {"loop": app.loop, "beacon": app.beacon}
     # Faust's hints ask for its own events; whatever is put on a channel comes out of it.
     send_batch: Any = batches.put
     send_settings: Any = settings.put

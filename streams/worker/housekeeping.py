@@ -17,6 +17,7 @@ from streams.intake.service import Intake
 from streams.intake.shard_feed import ShardFeed
 from streams.kafka.clients import EVENT_TOPICS, TopicPartition
 from streams.monitoring.catalogue import WorkerMetrics
+from streams.outage import Outage
 from streams.redis.clients import Client
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Housekeeping(Service):
         self._fail = fail
         self.kafka_answers = True
         """Whether it did when it was last asked."""
+        self._kafka = Outage("Kafka", logger)
 
     @Service.task
     async def _keep(self) -> None:
@@ -88,9 +90,10 @@ class Housekeeping(Service):
             try:
                 ends = await asyncio.wait_for(self._consumer.end_offsets(partitions), EVERY_SECONDS)
                 self.kafka_answers = True
+                self._kafka.answered()
             except (KafkaError, TimeoutError) as error:
                 self.kafka_answers = False
-                logger.debug("ends of the logs: %r", error)
+                self._kafka.failed(f"Kafka does not say where its logs end: {error!r}")
         metrics = self._metrics
         metrics.lag.clear()
         for feed in feeds:

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 
 from streams import gc as collector
+from streams import logs
 from streams.config import Config
 from streams.errors import Fatal
 from streams.fold.compiled import load
@@ -29,38 +30,12 @@ DONE, FAILED = 0, 1
 
 KafkaClient = TypeVar("KafkaClient", AIOKafkaConsumer, AIOKafkaProducer)
 
-_NOISY = ("faust", "mode", "aiokafka", "asyncio", "aiohttp")
-
-
-def once_a_minute(library: str) -> Callable[[logging.LogRecord], bool]:
-    """A log filter that lets each kind of line of a chatty library through once a minute.
-
-    A broker that is away gives ten lines a second. Lines are of one kind when their wording is, before values are
-    filled in.
-    """
-    said: dict[tuple[str, str], float] = {}
-
-    def shows(record: logging.LogRecord) -> bool:
-        if not record.name.startswith(f"{library}."):
-            return True
-        kind = (record.name, str(record.msg))
-        if record.created - said.get(kind, -60.0) < 60:
-            return False
-        said[kind] = record.created
-        return True
-
-    return shows
-
 
 def run(config: Config, accept_gap: bool = False) -> int:
     """Work until SIGTERM or SIGINT: 0, or 1 with the reason in the log's last line."""
     if accept_gap:
         config = dataclasses.replace(config, accept_gap=True)
-    if config.log_level != "debug":
-        for name in _NOISY:
-            logging.getLogger(name).setLevel(logging.WARNING)
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(once_a_minute("aiokafka"))
+    logs.calm_libraries()
     try:
         return asyncio.run(_run(config))
     except Fatal as error:

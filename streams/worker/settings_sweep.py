@@ -15,8 +15,8 @@ another wait. Taking back what was counted needs no version at all: the journal 
 - The newest version of an account that fell silent may be deleted too. The next commit that reads events under it
   stores it again, as the session forgets that it was stored.
 - What arrives later still, for a contact that had fallen silent, is read under the settings of its arrival. So are then
-  the answers it changes (`add_versions` of `streams/redis/settings_store.py`), and a metric counts it. No number is taken back
-  wrongly by that, and no shard stops.
+  the answers it changes (`add_versions` of `streams/redis/settings_store.py`), and a metric counts it. No number is
+  taken back wrongly by that, and no shard stops.
 
 A version whose mark lies in the future, by a clock that was ahead, is marked anew with today and goes later.
 """

@@ -19,6 +19,7 @@ from streams.kafka.auth import login_refusal
 from streams.kafka.clients import TopicPartition, admin_client
 from streams.kafka.gaps import Gaps, complete_from, encode_gaps, gap
 from streams.kafka.log_start import complete_from as log_complete_from
+from streams.outage import Outage
 from streams.redis.clients import Client
 from streams.redis.keys import NamespaceKeys
 from streams.redis.ledger import Positions, RedisLedger
@@ -42,18 +43,22 @@ class Partitions(NamedTuple):
 
 
 async def patiently(what: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Ask until a server answers, saying so in between. Raises `Fatal` when it refuses us for good."""
+    """Ask until a server answers, saying so once. Raises `Fatal` when it refuses us for good."""
     delay = 0.25
+    outage = Outage(what, logger)
     while True:
         try:
-            return await ask()
+            answer = await ask()
         except (AuthenticationError, NoPermissionError) as error:
             raise Fatal(
                 f"{what} refuses us: {error}; look at the user and password in the settings (MEDIANA_REDIS_USERNAME, "
                 "MEDIANA_REDIS_PASSWORD, or those in MEDIANA_REDIS_URL)"
             ) from error
         except (KafkaError, RedisError, RedisClusterException, OSError, Unavailable) as error:
-            logger.warning("%s does not answer, trying again: %s", what, error or type(error).__name__)
+            outage.failed(f"{what} does not answer, trying again: {str(error) or type(error).__name__}")
+        else:
+            outage.answered()
+            return answer
         await asyncio.sleep(delay)
         delay = min(2 * delay, _PATIENCE_SECONDS)
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.browser.chromium import Browser, find_browser, open_browser
 from tests import programs
 from tests.browser.chromium import Browser, open_browser
 from tests.support.fake_reader import FakeReader

@@ -25,7 +25,6 @@ from schemas.events import decode_event
 from streams.cli.replay import Replay
 from streams.config import Config
 from streams.errors import SessionLost, Unavailable
-from streams.fold.compiled import open_library
 from streams.fold.compiled_fold import CompiledFold
 from streams.intake.claims import Claims
 from streams.intake.shard_feed import ShardFeed

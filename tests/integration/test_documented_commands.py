@@ -28,11 +28,10 @@ from streams.config import Config
 from streams.ingest.producer import Outgoing, Sender, settings_record
 from streams.local.ports import ask, free_port
 from streams.local.redis import Redis
+from tests import npm, programs
 from tests.conftest import KafkaAddress
 from tests.support.doc_runner import METRICS_PORTS, Desk
 from tests.support.documented import PAGES, ROOT, blocks, commands
-from tests.support.node import node_folder
-from tests import npm, programs
 
 Edits: TypeAlias = Callable[[Desk], Mapping[str, str]]
 Hook: TypeAlias = Callable[[Desk], None]

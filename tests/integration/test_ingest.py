@@ -30,9 +30,8 @@ from streams.kafka.clients import admin_client
 from streams.kafka.topics import create
 from streams.local.jars import java_command, kafka_jars
 from streams.local.kafka import Kafka
-from tests.conftest import KafkaAddress
-from tests.support.node import node_folder
 from tests import npm, programs
+from tests.conftest import KafkaAddress
 
 PRODUCERS = Path(__file__).parents[2] / "docs" / "producers"
 

@@ -44,9 +44,14 @@ async def opened(client: Any, namespace: str) -> tuple[RedisLedger, ShardFeed, S
     return ledger, feed, session
 
 
-def retention(client: Any, feed: ShardFeed) -> Retention:
+def retention(client: Any, feed: ShardFeed, *, today: date = TODAY, redis_day: date = TODAY) -> Retention:
     ownership: Any = SimpleNamespace(shards={0: feed}, failed=lambda _, error: pytest.fail(str(error)))
-    return Retention(ownership, client, WorkerMetrics(CollectorRegistry()), KEPT_DAYS, lambda: TODAY)
+
+    async def redis_today() -> date:
+        return redis_day
+
+    metrics = WorkerMetrics(CollectorRegistry())
+    return Retention(ownership, client, metrics, KEPT_DAYS, lambda: today, redis_today)
 
 
 async def test_days_before_the_horizon_go_and_the_others_stay(client: Any, namespace: str) -> None:
@@ -65,7 +70,8 @@ async def test_a_correction_of_a_forgotten_day_changes_nothing_now_or_after_anot
     client: Any, namespace: str
 ) -> None:
     ledger, feed, session = await opened(client, namespace)
-    await session.commit(Positions(1, 1), Changes(days=[DayWrite(OLD, "acme", [b"f", b"1"])]))
+    days = [DayWrite(day, "acme", [b"f", b"1"]) for day in (OLD, RECENT)]
+    await session.commit(Positions(1, 1), Changes(days=days))
     await retention(client, feed).sweep(feed)
     correction = Deltas()
     correction.count(OLD, ("n", "Web", None, "whatsapp", 0), -1)
@@ -80,10 +86,61 @@ async def test_a_correction_of_a_forgotten_day_changes_nothing_now_or_after_anot
 
 async def test_a_worker_that_was_replaced_forgets_nothing(client: Any, namespace: str) -> None:
     ledger, feed, session = await opened(client, namespace)
-    await session.commit(Positions(1, 1), Changes(days=[DayWrite(OLD, "acme", [b"f", b"1"])]))
+    days = [DayWrite(day, "acme", [b"f", b"1"]) for day in (OLD, RECENT)]
+    await session.commit(Positions(1, 1), Changes(days=days))
     await ledger.claim()  # another worker
     refused: list[Exception] = []
     ownership: Any = SimpleNamespace(shards={0: feed}, failed=lambda _, error: refused.append(error))
     await Retention(ownership, client, WorkerMetrics(CollectorRegistry()), KEPT_DAYS, lambda: TODAY).sweep(feed)
     assert len(refused) == 1
     assert await client.exists(ledger.keys.day(OLD, "acme"))
+
+
+AHEAD = TODAY.replace(year=TODAY.year + 5)
+
+
+@pytest.mark.parametrize(
+    ("today", "redis_day", "newest"),
+    [(AHEAD, TODAY, RECENT), (TODAY, AHEAD, RECENT), (AHEAD, AHEAD, RECENT), (AHEAD, TODAY, AHEAD.toordinal())],
+)
+async def test_a_clock_that_is_years_ahead_forgets_no_more_than_the_right_one(
+    client: Any, namespace: str, today: date, redis_day: date, newest: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, feed, session = await opened(client, namespace)
+    days = [DayWrite(day, "acme", [b"f", b"1"]) for day in (OLD, LAST_KEPT, RECENT, newest)]
+    await session.commit(Positions(5, 7), Changes(days=days))
+    sweeper = retention(client, feed, today=today, redis_day=redis_day)
+    for _ in range(5):
+        await sweeper.sweep(feed)
+    left = {day: await client.exists(ledger.keys.day(day, "acme")) for day in (OLD, LAST_KEPT, RECENT, newest)}
+    assert left == {OLD: 0, LAST_KEPT: 1, RECENT: 1, newest: 1}
+    told = [message for message in caplog.messages if "the clock here says" in message]
+    assert len(told) == (today != redis_day)
+
+
+async def test_where_everything_is_years_ahead_a_round_forgets_a_week_and_no_more(client: Any, namespace: str) -> None:
+    ledger, feed, session = await opened(client, namespace)
+    held = [*range(RECENT - 20, RECENT + 1), AHEAD.toordinal()]
+    days = [DayWrite(day, "acme", [b"f", b"1"]) for day in held]
+    await session.commit(Positions(5, 7), Changes(days=days))
+    sweeper = retention(client, feed, today=AHEAD, redis_day=AHEAD)
+    left = []
+    for _ in range(3):
+        await sweeper.sweep(feed)
+        left.append(await client.zcard(ledger.keys.changed))
+    assert left == [15, 8, 1]
+
+
+async def test_a_shard_without_news_forgets_by_the_news_of_another(client: Any, namespace: str) -> None:
+    ledger, feed, session = await opened(client, namespace)
+    await session.commit(Positions(1, 1), Changes(days=[DayWrite(OLD, "acme", [b"f", b"1"])]))
+    sweeper = retention(client, feed)
+    await sweeper.sweep(feed)
+    assert await client.zcard(ledger.keys.changed) == 1
+    other_ledger, other, other_session = await opened(client, f"{namespace}-other")
+    other.shard = other_session.shard = 1
+    await other_session.commit(Positions(1, 1), Changes(days=[DayWrite(RECENT, "acme", [b"f", b"1"])]))
+    await sweeper.sweep(other)
+    await sweeper.sweep(feed)
+    assert await client.zcard(ledger.keys.changed) == 0
+    assert await client.zcard(other_ledger.keys.changed) == 1

@@ -22,7 +22,6 @@ from schemas.errors import InvalidEvent
 from schemas.events import EVENT_TYPES, decode_timed_record, type_name
 from schemas.limits import MAX_RECORD_BYTES
 from streams.fold.batch_fold import Folded, fold
-from streams.fold.compiled import open_library
 from streams.fold.compiled_fold import CompiledFold
 from streams.kafka.clients import EVENT_TOPICS
 from streams.redis.keys import contact_key

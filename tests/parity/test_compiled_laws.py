@@ -23,7 +23,6 @@ from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings
 from schemas.events import encode_event
 from streams.fold.batch_fold import Folded, accounts_of, fold, sort_out
-from streams.fold.compiled import open_library
 from streams.fold.compiled_fold import CompiledFold
 from streams.intake.shard_feed import RunOf
 from streams.records.columns import DecodedRun, Taken

@@ -13,7 +13,6 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.fold.compiled import open_library
 from streams.fold.compiled_fold import CompiledFold
 from streams.kafka.clients import ConsumerRecord, TopicPartition
 from streams.records import decompress as record_batches

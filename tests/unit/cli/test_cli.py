@@ -1,6 +1,7 @@
 """The command line: what it takes, what it prints where, and how it ends."""
 
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -119,6 +120,19 @@ def test_report_takes_its_fixed_form() -> None:
         ("report --account acme", "--from, --to"),
         ("simulate --days -1", "'-1' is not a whole number of 0 or more"),
         ("simulate --days 1.5", "'1.5' is not a whole number of 0 or more"),
+        ("report --account acme --from 2026-11-01 --to 9999-12-31", "longer than 3660 days"),
+        ("report --account acme --from 9999-12-31 --to 9999-12-31", "not within the years 1900 to 9998"),
+        ("replay a.jsonl --from 0001-01-01 --to 0001-01-02", "not within the years 1900 to 9998"),
+        ("report --account acme --from 2026-11-01 --to 2026-11-01 --origin" + " x{}" * 101, "a filter has 101 values"),
+        (
+            "replay a.jsonl --from 2026-11-01 --to 2026-11-01 --group" + " g{}" * 40 + " --advisor" + " a{}" * 40,
+            "combine in 1600 ways",
+        ),
+        ("replay a.jsonl --now 0001-01-01T00:00:00+14:00", "is before 1970 or past the year 9998"),
+        ("replay a.jsonl --now 9999-12-31T23:59:59-12:00", "is before 1970 or past the year 9998"),
+        ("replay a.jsonl --lateness 1e300", "'1e300' is more than 1000000000"),
+        ("dead-letters list --limit 1" + "0" * 5000, "is more than 1000000000"),
+        ("simulate --days 3661", "'3661' is more than 3660 days"),
         ("topics", "action"),
         ("topics delete", "invalid choice: 'delete'"),
     ],
@@ -126,7 +140,8 @@ def test_report_takes_its_fixed_form() -> None:
 def test_a_command_line_without_sense_ends_with_status_2_and_says_why(
     arguments: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert says in usage_error(arguments.split(), capsys)
+    numbers = itertools.count()
+    assert says in usage_error([each.format(next(numbers)) for each in arguments.split()], capsys)
 
 
 def test_every_command_has_a_body() -> None:

@@ -4,13 +4,17 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams import logs
 from streams.config import Config
@@ -66,6 +70,51 @@ def test_a_traceback_and_a_forged_newline_stay_in_one_json_line() -> None:
         decoded = json.loads(line)
         assert decoded["message"] == "what\n{}"
         assert decoded["exception"].endswith("ValueError: ñ\nsecond")
+
+
+BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+FORGED = "2026-11-22 10:00:00,123 CRITICAL streams.worker.run: forged"
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines that any reader may see, each kind of break counted."""
+    return re.split(f"[{BREAKS}]", text.rstrip("\n"))
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("char", [*BREAKS, "\x1b", "\x9b", "\b", "\0", "\u202e", "\u200b", "\ud800", "\U000e0001"])
+def test_no_value_forges_a_line_or_moves_a_cursor(log_format: str, char: str) -> None:
+    with undisturbed() as (root, stderr):
+        logs.set_up(log_format, "info")
+        try:
+            raise ValueError(f"account {char}{FORGED}")
+        except ValueError:
+            root.exception("account %s", f"a{char}{FORGED}", extra={"account": f"a{char}b"}, stack_info=True)
+        text = stderr.getvalue()
+    assert text.endswith("\n")
+    assert char not in text.removesuffix("\n") or char == "\n"
+    first, *below = lines_of(text)
+    assert all(line.startswith(logs.INDENT) for line in below)
+    if log_format == "json":
+        assert (below, json.loads(first)["message"]) == ([], f"account a{char}{FORGED}")
+        assert json.loads(first)["fields"]["account"] == f"a{char}b"
+    else:
+        assert first.endswith(f"ERROR root: account a{char.encode('unicode_escape', 'surrogatepass').decode()}{FORGED}")
+        text.encode()
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_one_line_is_one_line_and_what_can_be_seen_stays(text: str) -> None:
+    shown = logs.one_line(text)
+    assert len((shown + ".").splitlines()) == 1
+    assert not [char for char in shown if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    if text.isprintable():
+        assert shown == text
+
+
+def test_names_of_people_stay_as_they_are() -> None:
+    for text in ("Ana Pérez", "Ventas\u00a0Norte", "日本", "🙂", "back\\slash"):
+        assert logs.one_line(text) == text
 
 
 def test_text_is_for_people() -> None:

@@ -4,7 +4,8 @@ from datetime import date
 
 import pytest
 
-from aggregates.periods import MAX_DAYS, Period, RangeError, period, presets
+from aggregates.periods import Period, RangeError, period, presets
+from schemas.limits import MAX_DAYS
 
 
 def of(start: str, end: str) -> Period:

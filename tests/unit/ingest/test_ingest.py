@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import io
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -13,16 +15,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from schemas.events import Event, decode_event
+from schemas.limits import (
+    MAX_BODY_BYTES,
+    MAX_ID_LENGTH,
+    MAX_REJECTION_DETAIL,
+    MAX_REJECTIONS,
+    MAX_REQUEST_EVENTS,
+)
 from schemas.published import EXAMPLES
 from streams.config import Config
 from streams.http.tokens import Access, FollowedFile, TokensFileError
 from streams.ingest import server as ingest
 from streams.ingest.access import IngestAccess, read_secrets_file
-from streams.ingest.body import InvalidBody, split_body
+from streams.ingest.body import (
+    JUDGED_AT_ONCE,
+    InvalidBody,
+    Judged,
+    TooManyEvents,
+    TooManyRejected,
+    judge,
+    split_body,
+)
 from streams.ingest.metrics import IngestMetrics
 from streams.ingest.producer import NotSent, Outgoing, Sender
 from tests.unit.ingest.test_chatwoot import MESSAGE
@@ -302,6 +323,20 @@ async def test_events_are_counted_once_kafka_has_them_and_failures_apart() -> No
     assert counted("requests_open", route="/v1/events") == 0
 
 
+async def test_a_kafka_that_is_away_is_one_line_of_the_log_and_another_one_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served() as (client, sender):
+        sender.problem = "Kafka does not answer"
+        for _ in range(50):
+            assert (await client.post("/v1/events", json=EVENT)).status == 503
+        sender.problem = None
+        assert (await client.post("/v1/events", json=EVENT)).status == 200
+    gone, back = [message for message in caplog.messages if "Kafka" in message]
+    assert gone == "POST /v1/events: Kafka does not answer (look at it) (told once, and again when it is over)"
+    assert re.fullmatch(r"Kafka: over after \d+\.\d s and 50 failed tries", back)
+
+
 # --- settings and webhooks --------------------------------------------------------------------------------------------
 
 
@@ -430,3 +465,127 @@ def test_secrets_that_change_are_followed_and_ones_that_break_stay(
     now[0] += 1
     assert access.is_signed("other")
     assert "the secrets read before stay in force" in caplog.text
+
+
+# --- bounds of a request ----------------------------------------------------------------------------------------------
+
+SHORTEST = b'{"id":"1","type":"contact.deleted","account_id":"a","contact_id":"c","occurred_at":"2026-01-01T00:00:00Z"}'
+
+
+def test_a_body_of_the_shortest_events_holds_no_more_than_a_request_may() -> None:
+    fit = (MAX_BODY_BYTES - 1) // (len(SHORTEST) + 1)
+    assert len(split_body(b"[" + b",".join([SHORTEST] * fit) + b"]")) == fit < MAX_REQUEST_EVENTS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"0," * (MAX_BODY_BYTES // 2 - 2) + b"0]",
+        b"[" + b",".join([b"{}"] * (MAX_REQUEST_EVENTS + 1)) + b"]",
+        b"{}" + b"\n0" * MAX_REQUEST_EVENTS,
+        b"{}" + b"\r{}" * MAX_REQUEST_EVENTS,
+    ],
+)
+async def test_a_body_of_too_many_events_is_refused_whole_before_any_is_looked_at(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[bytes] = []
+    monkeypatch.setattr("streams.ingest.body.decode_event", looked_at.append)
+    async with served() as (client, sender):
+        response = await client.post("/v1/events", data=body, headers=JSON)
+        answer = await response.read()
+    assert (response.status, json.loads(answer)["error"]["code"]) == (413, "too_many_events")
+    assert len(answer) < 1000
+    assert (looked_at, sender.records) == ([], [])
+
+
+async def test_a_body_with_too_many_bad_events_is_given_up_and_none_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    decode = decode_event
+
+    def counted(raw: bytes) -> Event:
+        nonlocal looked_at
+        looked_at += 1
+        return decode(raw)
+
+    monkeypatch.setattr("streams.ingest.body.decode_event", counted)
+    registry = CollectorRegistry()
+    body = [EVENT, *([0] * (MAX_REJECTIONS + 500)), EVENT]
+    async with served(registry=registry) as (client, sender):
+        response = await client.post("/v1/events", json=body)
+        answer = await response.json()
+    assert (response.status, answer["error"]["code"]) == (400, "too_many_rejected")
+    assert (answer["accepted"], [one["index"] for one in answer["rejected"]]) == (0, list(range(1, MAX_REJECTIONS + 1)))
+    assert sender.records == []
+    assert looked_at == 1 + MAX_REJECTIONS + 1
+    assert registry.get_sample_value("mediana_ingest_events_refused_total", {"reason": "malformed"}) == MAX_REJECTIONS
+
+
+async def test_exactly_as_many_bad_events_as_may_be_are_listed_and_the_others_taken() -> None:
+    async with served() as (client, sender):
+        response = await client.post("/v1/events", json=[*([0] * MAX_REJECTIONS), EVENT])
+        assert (response.status, len((await response.json())["rejected"])) == (207, MAX_REJECTIONS)
+    assert len(sender.records) == 1
+
+
+async def test_what_is_said_about_an_event_does_not_repeat_all_of_it() -> None:
+    bad = {**EVENT, "id": "\u0001" * 1000, "channel": "\u0001" * 900}
+    async with served() as (client, _):
+        response = await client.post("/v1/events", data=io.BytesIO(json.dumps([bad] * 50).encode()), headers=JSON)
+        answer = await response.read()
+    assert response.status == 400
+    assert len(answer) < 50 * 6 * (MAX_ID_LENGTH + MAX_REJECTION_DETAIL + 50)
+
+
+async def test_others_are_answered_while_a_long_body_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+    decode = decode_event
+
+    def counted(raw: bytes) -> Event:
+        looked_at.append(0)
+        return decode(raw)
+
+    monkeypatch.setattr("streams.ingest.body.decode_event", counted)
+    seen: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            seen.append(len(looked_at))
+            await asyncio.sleep(0)
+
+    async with served() as (client, sender):
+        watching = asyncio.create_task(watch())
+        body = b"[" + b",".join([json.dumps(EVENT).encode()] * 4000) + b"]"
+        assert (await client.post("/v1/events", data=body, headers=JSON)).status == 200
+        watching.cancel()
+    steps = [later - sooner for sooner, later in itertools.pairwise(seen)]
+    assert max(steps) <= JUDGED_AT_ONCE
+    assert len(sender.records) == 4000
+
+
+_SHRED = st.sampled_from(
+    [
+        *(b"[", b"]", b"{", b"}", b",", b":", b'"', b"\\", b"\n", b"\r", b"\x00", b"\xff", b"\xc2\x85"),
+        *(b"0", b"1e999", b"null", b'"id"', b'{"id":', b'{"type":"message.eaten"}', b"\\ud800", b"[[[[[[[["),
+        *(json.dumps(EVENT).encode(), SHORTEST),
+    ]
+)
+
+
+@given(st.lists(st.tuples(_SHRED, st.integers(1, 300)), max_size=60))
+@settings(deadline=None, max_examples=150)
+def test_a_body_of_garbage_is_refused_or_split_within_bounds(shreds: list[tuple[bytes, int]]) -> None:
+    body = b"".join(shred * times for shred, times in shreds)[:MAX_BODY_BYTES]
+    try:
+        raw_events = split_body(body)
+    except (InvalidBody, TooManyEvents):
+        return
+    assert len(raw_events) <= MAX_REQUEST_EVENTS
+    judged = Judged([], [])
+    with contextlib.suppress(TooManyRejected):
+        for _ in judge(raw_events, round(NOW.timestamp() * 1000), lambda _: True, judged):
+            pass
+        assert len(judged.events) + len(judged.rejected) == len(raw_events)
+    assert len(judged.rejected) <= MAX_REJECTIONS
+    assert all(len(one.detail) <= MAX_REJECTION_DETAIL for one in judged.rejected)
+    msgspec.json.encode(judged.rejected)

@@ -4,14 +4,12 @@ from typing import Any
 
 import pytest
 
-from schemas.accounts import decode_settings
-from streams.errors import Unavailable
-from streams.redis.keys import NamespaceKeys
-from streams.redis.settings_store import RulesStore
 from aggregates.business import BusinessClock
 from schemas.accounts import decode_settings, default_settings, encode_settings
 from schemas.limits import MAX_STORED_SETTINGS_BYTES
+from streams.errors import Unavailable
 from streams.redis.keys import ZONE_DATA, NamespaceKeys
+from streams.redis.settings_store import RulesStore
 from streams.redis.zone_data import announce
 from tests.support.fake_redis import FakeRedis
 

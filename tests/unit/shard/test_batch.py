@@ -15,7 +15,6 @@ from streams.kafka.dead_letters import DeadLetter, DeadLetterLimit
 from streams.monitoring.catalogue import WorkerMetrics
 from streams.records.columns import NOTHING, DecodedRun
 from streams.records.decoded import Arrival
-from streams.redis.keys import NamespaceKeys, contact_key
 from streams.redis.keys import NamespaceKeys, contact_key, split_rules_field
 from streams.redis.ledger import Positions, RedisLedger
 from streams.redis.settings_store import RulesStore

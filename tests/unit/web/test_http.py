@@ -46,6 +46,24 @@ async def error_of(client: Client, path: str, **options: Any) -> tuple[int, str]
         return response.status, body["error"]["code"]
 
 
+# --- Redis away ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_redis_that_is_away_is_one_line_of_the_log_and_another_one_when_it_is_back(
+    client: Client, reader: FakeReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await client.get(WEEK)).status == 200
+    reader.failure = RedisConnectionError("refused")
+    for path in (WEEK, "/healthz", "/api/v1/accounts", REPORT) * 25:
+        assert await error_of(client, path) == (503, "redis_unavailable")
+    reader.failure = None
+    for path in (WEEK, "/healthz") * 5:
+        assert (await client.get(path)).status == 200
+    gone, back = [message for message in caplog.messages if "Redis" in message]
+    assert gone == f"{METRICS}: Redis does not answer: refused (told once, and again when it is over)"
+    assert re.fullmatch(r"Redis: over after \d+\.\d s and 100 failed tries", back)
+
+
 # --- what is answered ----------------------------------------------------------------------------------------------
 
 

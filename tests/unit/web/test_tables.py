@@ -2,14 +2,18 @@
 
 import csv
 import io
+import re
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aggregates.filters import Filters
 from aggregates.periods import Period
-from streams.web.csv import TABLES, safe_text, to_csv
+from streams.web.csv import TABLES, safe_row, safe_text, to_csv
 from tests.support.fake_reader import HOSTILE, metrics
 
 WEEK = Period(date(2026, 11, 16), date(2026, 11, 22))
@@ -122,7 +126,78 @@ def test_no_text_becomes_a_formula(start: str) -> None:
     assert row["origin"] == f"'{start}cmd"
 
 
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("x;=1", "x;'=1"),
+        ("x; =1", "x;' =1"),
+        ('x;"=1"', 'x;\'"=1"'),
+        ("x\t+1", "x\t'+1"),
+        ("x,@SUM(A1)", "x,'@SUM(A1)"),
+        ("a\n-1;b\r=2", "a\n'-1;b\r'=2"),
+        ("x|=1", "x|'=1"),
+        (" =1", "' =1"),
+        ('"=1', "'\"=1"),
+        ("\ufeff=1", "'\ufeff=1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("x;;\u2028=1", "x;;\u2028'=1"),
+    ],
+)
+def test_no_part_of_a_text_becomes_a_formula_where_another_separator_is_guessed(text: str, safe: str) -> None:
+    assert safe_text(text) == safe
+
+
+def _raw_cells(line: str, separator: str) -> list[str]:
+    """A reader that knows no quotes."""
+    return line.split(separator)
+
+
+def _quoted_cells(line: str, separator: str) -> list[str]:
+    """A reader that takes a cell that begins with a quote to its end, and what follows that as it is."""
+    cells, at = [], 0
+    while at <= len(line):
+        cell = ""
+        if line.startswith('"', at):
+            at += 1
+            while at < len(line) and (line[at] != '"' or line.startswith('""', at)):
+                at += 2 if line[at] == '"' else 1
+                cell += line[at - 1]
+            at += 1
+        end = line.find(separator, at)
+        end = len(line) if end < 0 else end
+        cells.append(cell + line[at:end])
+        at = end + 1
+    return cells
+
+
+@pytest.mark.parametrize("cells_of", [_raw_cells, _quoted_cells])
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
+@given(st.lists(st.text("=+-@ \"';,|\t\r\nx1\ufeff", max_size=12), min_size=1, max_size=4))
+def test_no_spreadsheet_finds_a_formula_in_a_row(
+    cells_of: Callable[[str, str], list[str]], separator: str, texts: list[str]
+) -> None:
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\r\n").writerow(safe_row(texts))
+    for line in re.split("[\r\n]", out.getvalue()) if cells_of is _raw_cells else [out.getvalue().removesuffix("\r\n")]:
+        for cell in cells_of(line, separator):
+            assert not cell.strip(' "\ufeff').startswith(("=", "+", "-", "@")), (cell, out.getvalue())
+
+
+_ORDINARY = (
+    "",
+    "a=b",
+    "'=1",
+    "Ventas - Norte",
+    "a; b, c",
+    "1+1=2",
+    "ana@acme.cl",
+    "x;y-1",
+    "línea 1\nlínea 2",
+    "c;'=1",
+)
+
+
 def test_other_texts_and_numbers_stay_as_they_are() -> None:
-    assert [safe_text(text) for text in ("", "a=b", "'=1", " =1")] == ["", "a=b", "'=1", " =1"]
+    assert [safe_text(text) for text in _ORDINARY] == list(_ORDINARY)
     document = {"new_conversations": {"by_opener": {"x": -1}}}
     assert rows("openers", document) == [{"opener": "x", "new_conversations": "-1"}]
