@@ -35,8 +35,17 @@ from aggregates.entry import (
     Counted,
     Entry,
 )
+from aggregates.rules import RulesBook
+from aggregates.spent import SpentConversations
+from schemas.limits import MOST_PAIRS, MOST_TOUCHES
 
 UNKNOWN_CHANNEL = "unknown"
+
+MANY_CONVERSATIONS = 256
+"""From how many conversations on those that are closed are kept apart, in few bytes."""
+
+OTHER_CHANNEL = "other"
+"""Of the pairs of a contact that are too many to be told apart."""
 
 
 Touch = tuple[str | None, str, str | None]
@@ -82,6 +91,8 @@ class Contact(Struct, gc=False):
 
     conversations: dict[str, tuple[str, bool]] = {}
     """Conversation id → opening channel, and whether it is closed (its id is spent)."""
+    spent: SpentConversations | None = None
+    """Closed conversations that are not among `conversations` any more."""
     touch_day: int = 0
     touches: tuple[Touch, ...] = ()
     """The (advisor, channel, group) that reached the contact on `touch_day`, sorted."""
@@ -261,8 +272,12 @@ _STEPS: dict[int, Callable[[Contact, Entry, Answers, Deltas], Counted | None]] =
 
 def _opening_channel(contact: Contact, entry: Entry) -> str:
     """The channel of an event that has none: the opening one of its conversation, if that has started by then."""
-    known = contact.conversations.get(entry.conversation or "")
-    return UNKNOWN_CHANNEL if known is None else known[0]
+    conversation = entry.conversation or ""
+    known = contact.conversations.get(conversation)
+    if known is not None:
+        return known[0]
+    spent = None if contact.spent is None else contact.spent.channel(conversation)
+    return UNKNOWN_CHANNEL if spent is None else spent
 
 
 def _open(
@@ -271,7 +286,7 @@ def _open(
     """Start a conversation, unless its id is known: one starts once, and an id is not used again after its close."""
     assert conversation is not None
     assert channel is not None
-    if conversation in contact.conversations:
+    if conversation in contact.conversations or is_spent(contact, conversation):
         return
     contact.conversations[conversation] = (channel, False)
     field = (counters.NEW_CONVERSATION, contact.origin, contact.group, channel, opener, entry.hour)
@@ -282,9 +297,11 @@ def _close(contact: Contact, entry: Entry, out: Deltas, *, transferred: bool) ->
     """Close a conversation, once. An unknown one's id is spent, and its closure counts on channel `unknown`."""
     assert entry.conversation is not None
     channel, spent = contact.conversations.get(entry.conversation, (UNKNOWN_CHANNEL, False))
-    if spent:
+    if spent or is_spent(contact, entry.conversation):
         return
     contact.conversations[entry.conversation] = (channel, True)
+    if len(contact.conversations) >= MANY_CONVERSATIONS:
+        _set_spent_apart(contact)
     field = (counters.CLOSED, contact.origin, contact.group, channel, entry.advisor, transferred)
     out.count(entry.day, field, 1)
     if not (contact.closed and (contact.resolved or transferred)):
@@ -292,6 +309,21 @@ def _close(contact: Contact, entry: Entry, out: Deltas, *, transferred: bool) ->
         contact.closed = True
         contact.resolved |= not transferred
         _count_origin(contact, out, +1)
+
+
+def is_spent(contact: Contact, conversation: str) -> bool:
+    """Whether a conversation is among those that are kept apart."""
+    return contact.spent is not None and contact.spent.channel(conversation) is not None
+
+
+def _set_spent_apart(contact: Contact) -> None:
+    conversations = contact.conversations
+    closed = [(conversation, channel) for conversation, (channel, is_closed) in conversations.items() if is_closed]
+    if contact.spent is None:
+        contact.spent = SpentConversations()
+    contact.spent.add(closed)
+    for conversation, _ in closed:
+        del conversations[conversation]
 
 
 # --- the wait and its answer -----------------------------------------------------------------------------------------
@@ -366,7 +398,7 @@ def _touch(contact: Contact, entry: Entry, touch: Touch, out: Deltas) -> None:
         contact.touch_day = day
         contact.touches = ()
     before = contact.touches
-    if touch in before:
+    if touch in before or len(before) >= MOST_TOUCHES:
         return
     if before:
         out.count(day, (counters.INTERACTION, contact.origin, before), -1)
@@ -388,12 +420,16 @@ def _act(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> No
         contact.active_day = day
     else:
         day = contact.active_day
-    pair = _find_pair(contact, channel)
+    group = contact.group
+    pair = _find_pair(contact, channel, group)
+    if pair is None and len(contact.pairs) >= MOST_PAIRS:
+        channel, group = OTHER_CHANNEL, None
+        pair = _find_pair(contact, channel, group)
     if pair is not None and pair.last == day:
         return
     _count_active(contact, day, out, -1)
     if pair is None:
-        contact.pairs.append(Pair(channel, contact.group, day))
+        contact.pairs.append(Pair(channel, group, day))
         if len(contact.pairs) > 1:
             contact.pairs.sort(key=lambda pair: _nulls_last((pair.channel, pair.group)))
     else:
@@ -402,8 +438,7 @@ def _act(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> No
     _count_active(contact, day, out, +1)
 
 
-def _find_pair(contact: Contact, channel: str) -> Pair | None:
-    group = contact.group
+def _find_pair(contact: Contact, channel: str, group: str | None) -> Pair | None:
     for pair in contact.pairs:
         if pair.channel == channel and pair.group == group:
             return pair

@@ -11,6 +11,7 @@ import msgspec
 from aggregates.contact import Contact, Pair, Touch
 from aggregates.entry import CREATED, Entry
 from aggregates.localtime import EPOCH_DAY
+from aggregates.spent import SpentConversations, SpentParts
 
 _CREATED: Final = 1
 _DELETED: Final = 2
@@ -25,7 +26,7 @@ _BOT_WROTE: Final = 256
 Creation = tuple[int, int, str, int, int, str | None, str | None, str | None, str | None]
 """Instant, sequence, id, day, hour, actor, channel, group, origin. Its settings' version: the journal's matter."""
 
-ContactParts = tuple[
+_UsualParts = tuple[
     int,  # flags
     Creation | None,
     str | None,  # group
@@ -39,12 +40,18 @@ ContactParts = tuple[
     list[tuple[str, str | None, int, int | None]],  # pairs
 ]
 
+ContactParts = _UsualParts | tuple[_UsualParts, SpentParts]
+"""Of the few contacts with many conversations, those that are kept apart stand behind."""
+
 _encode: Callable[[ContactParts], bytes] = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(ContactParts).decode
+_decode_usual = msgspec.msgpack.Decoder(_UsualParts).decode
+_decode_with_spent = msgspec.msgpack.Decoder(tuple[_UsualParts, SpentParts]).decode
+_USUAL = b"\x9b"
+"""How msgpack begins an array of as many items as the usual parts are."""
 
 
 def contact_parts(contact: Contact) -> ContactParts:
-    """What `contact_of` makes an equal contact of."""
+    """What `decode_contact` makes an equal contact of, as bytes or in them."""
     flags = 0
     if contact.created:
         flags |= _CREATED
@@ -69,7 +76,7 @@ def contact_parts(contact: Contact) -> ContactParts:
     for pair in contact.pairs:
         before = None if pair.before is None else pair.before - EPOCH_DAY
         pairs.append((pair.channel, pair.group, pair.last - EPOCH_DAY, before))
-    return (
+    usual: _UsualParts = (
         flags,
         _creation_parts(contact.creation),
         contact.group,
@@ -82,10 +89,10 @@ def contact_parts(contact: Contact) -> ContactParts:
         contact.active_day - EPOCH_DAY,
         pairs,
     )
+    return usual if contact.spent is None else (usual, contact.spent.parts())
 
 
-def contact_of(parts: ContactParts) -> Contact:
-    """The contact of `contact_parts`."""
+def _contact_of(parts: _UsualParts) -> Contact:
     flags, creation, group, origin, wait, first_from_ms, conversations, touch_day, touches, active_day, pairs = parts
     contact = Contact()
     contact.created = flags & _CREATED != 0
@@ -122,7 +129,12 @@ def encode_contact(contact: Contact) -> bytes:
 
 def decode_contact(data: bytes) -> Contact:
     """The contact of `encode_contact`'s bytes. Raises `ValueError` when they are damaged."""
-    return contact_of(_decode(data))
+    if data.startswith(_USUAL):
+        return _contact_of(_decode_usual(data))
+    usual, spent = _decode_with_spent(data)
+    contact = _contact_of(usual)
+    contact.spent = SpentConversations(spent)
+    return contact
 
 
 def _creation_parts(entry: Entry | None) -> Creation | None:

@@ -1,15 +1,15 @@
 """A contact's entries in few bytes: rows of small numbers over a table of the words they name.
 
 A row is a msgpack array: milliseconds since the row before, a code (kind, flags, actor, hour and local day packed into
-one integer), the event's id, and the places of the other words in the table; what is rare stands behind and is left
-out where a row has none of it; last are the numbers that an answer was counted with. Rows are only ever appended, so a
-state is written without making all of them anew, and they are read only when an event comes late: a contact that comes
-back after months costs its newest state.
+one integer), the event's id, and the places of the other words in the table; what is rare stands at the end and is
+left out where a row has none of it. Rows are only ever appended, so a state is written without making all of them
+anew, and they are read only when an event comes late: a contact that comes back after months costs its newest state.
 
 A chunk of the archive is a journal too, deflated, and without the ids of conversation events: nothing that old is
 compared with them any more, and within the archive the order is settled.
 """
 
+from bisect import bisect_left
 from typing import Any, Final
 
 import msgspec
@@ -22,14 +22,13 @@ _ACTORS: Final[list[str | None]] = [None, "contact", "advisor", "import", "bot",
 _ACTOR_CODES: Final[dict[str | None, int]] = {actor: code for code, actor in enumerate(_ACTORS)}
 
 _SEARCHED_ROWS: Final = 64
-"""Up to how many rows an id is looked for in their bytes; beyond, the ids are remembered apart."""
+_SEARCHES: Final = 32
+"""An id is looked for in the rows' bytes; in more than so many rows only so often, then entries are found by id."""
 
-_NARROW: Final = 7
-"""Columns of a row up to the advisor, which it has for an answer."""
-_WIDE: Final = 12
-"""Columns of a row with everything. An answer's two numbers at most come behind either: widths tell them apart."""
+JournalParts = tuple[int, int, int, list[str], list[int], bytes]
 
-JournalParts = tuple[int, int, int, list[str], list[bytes], bytes]
+_REST_US: Final = 10
+"""Where in a row microseconds stand."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_rows = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
@@ -40,12 +39,13 @@ class Journal:
     """Entries in event order."""
 
     __slots__ = (
+        "_by_id",
         "_entries",
-        "_ids",
         "_last",
         "_last_ms",
         "_places",
         "_rows",
+        "_searches",
         "_start_ms",
         "_words",
         "count",
@@ -63,7 +63,8 @@ class Journal:
         self._words = words
         self._rows = bytearray(rows)
         self._places: dict[str | None, int] | None = None
-        self._ids: set[str] | None = None
+        self._by_id: dict[str, Entry] | None = None
+        self._searches = 0
         self._entries: list[Entry] | None = None if count else []
         self._last: Entry | None = None
 
@@ -71,7 +72,7 @@ class Journal:
         """From when the first row's milliseconds count, the last entry's, how many there are, the words, the versions
         of the rules, and the rows. Entries that were read are forgotten: they would be most of a cache's memory.
         """
-        self._entries = None
+        self._entries = self._by_id = None
         return self._start_ms, self._last_ms, self.count, self._words, self.versions, bytes(self._rows)
 
     def append(self, entry: Entry) -> None:
@@ -101,18 +102,18 @@ class Journal:
                     at_us % 1000,
                     entry.sequence,
                 ]
-            elif entry.advisor is not None or entry.counted:
+            elif entry.advisor is not None:
                 row.append(places[entry.advisor])
         except KeyError:
             self._learn(entry, places)
             self.append(entry)
             return
-        self._rows += _encode([*row, *entry.counted] if entry.counted else row)
+        self._rows += _encode(row)
         self.count += 1
         self._last = entry
         self._last_ms = at_ms
-        if self._ids is not None:
-            self._ids.add(entry.id)
+        if self._by_id is not None:
+            self._by_id[entry.id] = entry
         if self._entries is not None:
             self._entries.append(entry)
 
@@ -122,14 +123,38 @@ class Journal:
             self._last = self.entries()[-1]
         return self._last
 
-    def may_have(self, event_id: str) -> bool:
-        """Whether an event of this id may be here: if not, it is not; if so, `entries` tells."""
-        if self._ids is not None:
-            return event_id in self._ids
+    def known(self, event_id: str) -> Entry | None:
+        """The entry of this id, if there is one."""
+        if self._by_id is not None:
+            return self._by_id.get(event_id)
         if self.count > _SEARCHED_ROWS:
-            self._ids = {entry.id for entry in self.entries()}
-            return event_id in self._ids
-        return _encode(event_id) in self._rows
+            self._searches += 1
+            if self._searches > _SEARCHES:
+                self._by_id = {entry.id: entry for entry in self.entries()}
+                return self._by_id.get(event_id)
+        if _encode(event_id) not in self._rows:
+            return None
+        if self.count > _SEARCHED_ROWS:
+            self._by_id = {entry.id: entry for entry in self.entries()}
+            return self._by_id.get(event_id)
+        for entry in self.entries():
+            if entry.id == event_id:
+                return entry
+        return None
+
+    def count_from(self, at_us: int, most: int) -> int:
+        """How many entries happened then or later, counted up to `most`."""
+        if self._entries is not None:
+            return min(most, self.count - bisect_left(self._entries, at_us, key=_instant))
+        count, at_ms, from_ms = 0, self._last_ms, at_us // 1000
+        # Milliseconds are told without making entries of rows; the last of them may have begun before.
+        for row in reversed(_decode_rows(_array_head(self.count) + self._rows)):
+            if at_ms < from_ms or count >= most:
+                break
+            rest_us: int = row[_REST_US] if len(row) > _REST_US else 0
+            count += at_ms * 1000 + rest_us >= at_us
+            at_ms -= row[0]
+        return count
 
     def entries(self) -> list[Entry]:
         """All entries, in order; read only. Raises `ValueError` when the bytes are damaged."""
@@ -146,10 +171,10 @@ class Journal:
             step_ms: int = row[0]
             code: int = row[1]
             at_ms += step_ms
-            wide = width >= _WIDE
+            wide = width > _REST_US
             day = code >> 16
             day = day >> 1 if not day & 1 else -((day + 1) >> 1)
-            rest_us: int = row[10] if wide else 0
+            rest_us: int = row[_REST_US] if wide else 0
             sequence: int = row[11] if wide else 0
             entries.append(
                 Entry(
@@ -168,7 +193,6 @@ class Journal:
                     _word(words, row[7]) if wide else None,
                     _word(words, row[8]) if wide else None,
                     _word(words, row[9]) if wide else None,
-                    tuple(row[_WIDE if wide else _NARROW :]),
                 )
             )
         return entries
@@ -182,11 +206,15 @@ class Journal:
                 self._words.append(word)
                 places[word] = len(self._words)
 
-    def _version(self, version: bytes) -> int:
+    def _version(self, version: int) -> int:
         if version in self.versions:
             return self.versions.index(version)
         self.versions.append(version)
         return len(self.versions) - 1
+
+
+def _instant(entry: Entry) -> int:
+    return entry.at_us
 
 
 def journal_of(entries: list[Entry], start_ms: int = 0) -> Journal:
@@ -202,12 +230,17 @@ def encode_entries(entries: list[Entry]) -> bytes:
     return deflated(_encode(journal_of([_settled(entry) for entry in entries]).parts()))
 
 
+def decode_chunk(data: bytes) -> Journal:
+    """A chunk, whose entries are not read yet. Raises `ValueError` when the bytes are damaged."""
+    return Journal(_decode_chunk(inflated(data)))
+
+
 def decode_entries(data: bytes) -> list[Entry]:
     """The entries of a chunk; the id of a conversation event is empty, but in chunks of earlier builds.
 
     Raises `ValueError` when the bytes are damaged.
     """
-    return Journal(_decode_chunk(inflated(data))).entries()
+    return decode_chunk(data).entries()
 
 
 def _settled(entry: Entry) -> Entry:

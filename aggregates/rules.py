@@ -106,6 +106,12 @@ class RulesBook:
         self.missed: set[bytes] = set()
         """Versions that were asked for, are not to be had any more, and had the current rules in their place."""
 
+    def copy(self) -> "RulesBook":
+        """A book with the same rules, to which others can be added."""
+        book = RulesBook(self.current)
+        book._versions |= self._versions
+        return book
+
     def add(self, rules: Rules, version: bytes | None = None) -> None:
         """Remember a version that is not the current one.
 

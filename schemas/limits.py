@@ -26,6 +26,16 @@ MAX_RECORD_BYTES: Final = 1 << 20
 """Kafka's own default limit of a request."""
 MAX_ID_LENGTH: Final = 256
 MAX_NAME_LENGTH: Final = 1024
+MAX_CONTACT_ENTRIES: Final = 20_480
+"""Six a second for an hour. A state with so many takes a megabyte, and is read and written with each event."""
+MAX_CONTACT_OPEN_CONVERSATIONS: Final = 1_000
+MAX_CONTACT_CONVERSATIONS: Final = 20_000
+"""Twenty-five a day for the 800 days that are kept."""
+MAX_CONTACT_ARCHIVE_CHUNKS: Final = 8_192
+MOST_PAIRS: Final = 64
+MOST_TOUCHES: Final = 256
+MAX_BATCH_BYTES: Final = 16 << 20
+"""A producer sends 1 MiB before compression unless told otherwise, and a broker takes 1 MiB after it."""
 
 # Of an account's settings: some ten times what the largest team needs, and cheap enough to compile at any time.
 MAX_SCHEDULES: Final = 1_000
@@ -334,6 +344,62 @@ LIMITS: Final = (
         "headers of one request",
         "refused: HTTP 431 `headers_too_large`",
         "streams/http/connections.py",
+    ),
+    Limit(
+        "max_batch_bytes",
+        MAX_BATCH_BYTES,
+        "bytes",
+        "what the records of one Kafka record batch are decompressed to",
+        "the records within it are read; the others are skipped, one dead letter `batch-too-large` names their offsets",
+        "streams/records/decompression.py",
+    ),
+    Limit(
+        "max_contact_entries",
+        MAX_CONTACT_ENTRIES,
+        "events",
+        "events of one contact within the lateness window",
+        "set aside as `contact-too-large`, a dead letter",
+        "aggregates/history.py",
+    ),
+    Limit(
+        "max_contact_conversations",
+        MAX_CONTACT_CONVERSATIONS,
+        "conversations",
+        "conversations of one contact, closed ones included",
+        "an event that would begin one more is set aside as `contact-too-large`, a dead letter",
+        "aggregates/history.py",
+    ),
+    Limit(
+        "max_contact_open_conversations",
+        MAX_CONTACT_OPEN_CONVERSATIONS,
+        "conversations",
+        "conversations of one contact that are open at once",
+        "an event that would begin one more is set aside as `contact-too-large`, a dead letter",
+        "aggregates/history.py",
+    ),
+    Limit(
+        "max_contact_archive_chunks",
+        MAX_CONTACT_ARCHIVE_CHUNKS,
+        "chunks of 32 events or more",
+        "older events of one contact that are read again for a late event of the contacts topic",
+        "the late event is set aside as `contact-too-large`, a dead letter",
+        "aggregates/history.py",
+    ),
+    Limit(
+        "most_pairs",
+        MOST_PAIRS,
+        "pairs",
+        "channel and group in which one contact was active",
+        "later pairs count as one: channel `other`, no group",
+        "aggregates/contact.py",
+    ),
+    Limit(
+        "most_touches",
+        MOST_TOUCHES,
+        "triples",
+        "advisor, channel and group that reached one contact on one day",
+        "later ones of the day are left out of the interactions",
+        "aggregates/contact.py",
     ),
 )
 """All limits, in the order of the page."""

@@ -132,7 +132,12 @@ class Config:
     agents: int = _setting(8, "batches of different shards that may wait for Redis at once")
     batch_events: int = _setting(2000, "most records of a commit; 2,000 keep Redis busy for some 6 ms")
     batch_bytes: int = _setting(4 << 20, "most bytes of records of a commit (a longer record goes alone)")
+    batch_seconds: float = _setting(
+        2.0, "how long the events of one commit may take to fold; more become several commits"
+    )
+    batch_memory: int = _setting(64 << 20, "most bytes of contacts' states and archives that one commit reads")
     cache_contacts: int = _setting(50_000, "contacts a worker remembers per shard")
+    cache_bytes: int = _setting(64 << 20, "bytes of contacts' states that a worker remembers per shard")
     cache_fields: int = _setting(200_000, "counters a worker remembers per shard")
     cache_accounts: int = _setting(10_000, "accounts whose settings a worker keeps compiled, at some 30 kB each")
     dead_letter_ratio: float = _setting(0.5, "share of bad records past which a worker stops; 1: never")
@@ -293,6 +298,9 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "agents": (1, 10_000),
     "batch_events": (1, 1_000_000),
     "batch_bytes": (1, 1 << 30),
+    "batch_memory": (1 << 20, 1 << 40),
+    "batch_seconds": (0.01, 3600),
+    "cache_bytes": (1, 1 << 40),
     "dead_letter_window": (1, 10_000_000),
     "cache_contacts": (1, 1_000_000_000),
     "cache_fields": (1, 1_000_000_000),

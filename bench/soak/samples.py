@@ -10,6 +10,7 @@ from bench.harness.proc import Usage
 from streams.redis.keys import CONTACTS, CONVERSATIONS, NamespaceKeys, split_day_member
 from streams.snapshots.manifest import PublicKeys, decode_manifest
 from streams.snapshots.parts import Part, contents
+from streams.snapshots.manifest import Garbage, PublicKeys, decode_manifest
 
 MEASURED_KEYS = 200
 """Most day hashes and cubes whose size is asked for in one look; beyond, a random part stands for all."""

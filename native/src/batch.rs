@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::contact::CLOSED;
-use crate::counters::{put_value, sum, Changes, Deltas, Fast};
+use crate::counters::{put_value, sum, Changes, Deltas, Keyed};
 use crate::history::History;
 use crate::pack::*;
 use crate::rules::{Need, Rules};
@@ -15,8 +15,8 @@ pub const NO_CONTACT: u32 = u32::MAX;
 /// The contacts of a batch's events, in the order they appear: `[[account id...], [account of each...], [key...]]`. The
 /// place of each record's contact goes to `contact_of`.
 pub fn contacts(runs: &Runs<'_>, records: &[u64], contact_of: &mut [u32]) -> Vec<u8> {
-    let mut places: HashMap<(&[u8], &[u8]), u32, Fast> = HashMap::default();
-    let mut accounts: HashMap<&[u8], usize, Fast> = HashMap::default();
+    let mut places: HashMap<(&[u8], &[u8]), u32, Keyed> = HashMap::default();
+    let mut accounts: HashMap<&[u8], usize, Keyed> = HashMap::default();
     let mut names = Vec::new();
     let mut found = Vec::new();
     for (&record, contact) in records.iter().zip(contact_of) {

@@ -15,6 +15,11 @@ pub const EPOCH_DAY: i64 = 719_163;
 
 const UNKNOWN_CHANNEL: &str = "unknown";
 
+/// `MANY_CONVERSATIONS`, `MOST_PAIRS` and `MOST_TOUCHES` of `aggregates/contact.py`: what is not below them is Python's.
+const MANY_CONVERSATIONS: usize = 256;
+const MOST_PAIRS: usize = 64;
+const MOST_TOUCHES: usize = 256;
+
 const LIVE: i64 = 0;
 const DELETED: i64 = 1;
 const MERGED: i64 = 2;
@@ -718,6 +723,13 @@ impl<'a> Contact<'a> {
             put_int(out, pair.last);
             put_optional(out, pair.before, put_int);
         }
+    }
+
+    /// Whether it is kept in the usual way.
+    pub fn is_small(&self) -> bool {
+        self.conversations.len() < MANY_CONVERSATIONS
+            && self.pairs.len() < MOST_PAIRS
+            && self.touches.len() < MOST_TOUCHES
     }
 
     pub fn has_creation(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Counters' deltas: the twin of `aggregates/counters.py`. A field is the bytes it has in Redis.
 
+use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::pack::{put_array, put_int, Reader};
 
@@ -78,10 +78,10 @@ fn bin_of(duration_ms: i64, uppers: &[i64]) -> i64 {
 /// What contacts changed, by account (its place in the batch), day and field.
 #[derive(Default)]
 pub struct Deltas {
-    days: HashMap<(u32, i64), Fields, Fast>,
+    days: HashMap<(u32, i64), Fields, Keyed>,
 }
 
-pub type Fields = HashMap<Box<[u8]>, Value, Fast>;
+pub type Fields = HashMap<Box<[u8]>, Value, Keyed>;
 
 impl Deltas {
     /// Add what one contact, folded to its last event, made true.
@@ -179,6 +179,20 @@ fn add_vector(total: &mut Vector, other: &Vector) {
     }
 }
 
+/// As `add_vector`, for numbers that were stored and may be damaged.
+fn add_vector_checked(total: &mut Vector, other: &Vector) -> Option<()> {
+    if total.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+        return None;
+    }
+    for &(slot, n) in other {
+        match total.binary_search_by_key(&slot, |&(slot, _)| slot) {
+            Ok(place) => total[place].1 = total[place].1.checked_add(n)?,
+            Err(place) => total.insert(place, (slot, n)),
+        }
+    }
+    Some(())
+}
+
 pub fn put_value(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Count(count) => put_int(out, *count),
@@ -201,10 +215,14 @@ fn read_value(data: &[u8]) -> Option<Value> {
         None => Value::Count(reader.int()?),
         Some(items) => {
             reader = tried;
-            let mut vector = Vector::with_capacity(items / 2 + 8);
-            let mut slot = 0;
+            if items % 2 != 0 {
+                return None;
+            }
+            // What damaged bytes announce is not believed.
+            let mut vector = Vector::with_capacity((items / 2).min(data.len()) + 8);
+            let mut slot = 0_i64;
             for _ in 0..items / 2 {
-                slot += reader.int()?;
+                slot = slot.checked_add(reader.int()?)?;
                 vector.push((slot, reader.int()?));
             }
             Value::Vector(vector)
@@ -221,7 +239,7 @@ pub fn sum(held: &[u8], delta: &[u8]) -> Option<Option<Value>> {
         (None, delta) => delta,
         (Some(Value::Count(held)), Value::Count(delta)) => Value::Count(held.checked_add(delta)?),
         (Some(Value::Vector(mut held)), Value::Vector(delta)) => {
-            add_vector(&mut held, &delta);
+            add_vector_checked(&mut held, &delta)?;
             Value::Vector(held)
         }
         _ => return None,
@@ -238,46 +256,5 @@ pub fn sum(held: &[u8], delta: &[u8]) -> Option<Option<Value>> {
     }
 }
 
-pub type Fast = BuildHasherDefault<FastHasher>;
-
-/// Fast, and good enough for keys that only the worker's own batch fills (after rustc's FxHasher).
-#[derive(Default)]
-pub struct FastHasher(u64);
-
-impl FastHasher {
-    fn mix(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-}
-
-impl Hasher for FastHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        let mut chunks = bytes.chunks_exact(8);
-        for chunk in &mut chunks {
-            let mut word = [0; 8];
-            word.copy_from_slice(chunk);
-            self.mix(u64::from_le_bytes(word));
-        }
-        let mut word = [0; 8];
-        let rest = chunks.remainder();
-        word[..rest.len()].copy_from_slice(rest);
-        self.mix(u64::from_le_bytes(word));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.mix(u64::from(number));
-    }
-
-    fn write_i64(&mut self, number: i64) {
-        self.mix(number as u64);
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.mix(number as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        // The table looks at the top bits and at the bottom ones; a product's are good at the top only.
-        self.0 ^ self.0 >> 32
-    }
-}
+/// Keyed by chance in each process: names come from outside, and chosen ones must not all meet in one place of a table.
+pub type Keyed = RandomState;

@@ -10,8 +10,13 @@ use crate::journal::{Journal, Order};
 use crate::pack::*;
 use crate::rules::{Need, Rules};
 
-const STATE_VERSION: u8 = 3;
+const STATE_VERSION: u8 = 2;
 const CHUNK_ENTRIES: i64 = 32;
+
+/// Contacts with more entries, words, conversations, pairs or touches are Python's: here each event looks through all of
+/// them. The last three are where `aggregates/contact.py` begins to keep them in another way.
+const MOST_ENTRIES: i64 = 4_096;
+const MOST_WORDS: usize = 1_024;
 
 pub struct History<'a> {
     tip: Contact<'a>,
@@ -58,7 +63,8 @@ impl<'a> History<'a> {
             archived_until_us: reader.int()?,
             is_new: false,
         };
-        reader.is_empty().then_some(history)
+        let is_small = history.journal.count <= MOST_ENTRIES && history.journal.word_count() <= MOST_WORDS;
+        (reader.is_empty() && is_small).then_some(history)
     }
 
     /// Take an event in. After a `Need` the history is of no more use.
@@ -77,12 +83,14 @@ impl<'a> History<'a> {
             if !self.is_new {
                 return Err(Need::Python); // what came before must be read again, with the creation known
             }
-            self.tip = Contact::born_as(&entry);
+            self.tip = Contact::born_as(&entry, rules.version);
         }
         self.is_new = false;
-        let mut scene = Scene { rules, bin_uppers, out, counted: Vec::new() };
-        self.tip.step(&entry, &mut scene)?;
-        self.journal.append(&entry, &rules.version, &scene.counted);
+        self.tip.step(&entry, &mut Scene { rules, bin_uppers, out })?;
+        if !self.tip.is_small() {
+            return Err(Need::Python);
+        }
+        self.journal.append(&entry, rules.version);
         self.newest_us = event.at_us;
         Ok(())
     }

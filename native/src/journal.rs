@@ -34,6 +34,10 @@ impl<'a> Journal<'a> {
         Some(Journal { start_ms, last_ms, count, words, versions, rows: Cow::Borrowed(reader.bin()?) })
     }
 
+    pub fn word_count(&self) -> usize {
+        self.words.len()
+    }
+
     pub fn put(&self, out: &mut Vec<u8>) {
         put_array(out, 6);
         put_int(out, self.start_ms);

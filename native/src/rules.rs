@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::counters::Fast;
+use crate::counters::Keyed;
 use crate::pack::Reader;
 
 pub const DAY_MS: i64 = 86_400_000;
@@ -15,8 +15,11 @@ const HOUR_MS: i64 = 3_600_000;
 const MOST_DAYS: usize = 4_096;
 const MOST_REASONS: usize = 1_000;
 
-/// The longest wait whose days are asked for at once, in days; a longer one is Python's.
-const LONGEST_DAYS: i64 = 800;
+/// The longest wait whose days are asked for at once, in days; a longer one is Python's, which sums up weeks.
+const LONGEST_DAYS: i64 = 62;
+
+/// Periods of all remembered days together, beyond which they begin anew: some hours of a day, every minute of a few.
+const MOST_SPANS: usize = 65_536;
 
 /// What Python has to work out, or do itself.
 #[derive(Debug, PartialEq)]
@@ -45,11 +48,13 @@ pub struct Rules {
     pub response_target_ms: Option<i64>,
     effective_channels: Vec<String>,
     default_clock: Option<usize>,
-    clocks_of_advisors: HashMap<String, Option<usize>, Fast>,
+    clocks_of_advisors: HashMap<String, Option<usize>, Keyed>,
     /// By UTC day: the offset, until when, and the offset from then on.
-    offsets: HashMap<i64, (i64, i64, i64), Fast>,
-    snoozing: HashMap<String, bool, Fast>,
-    open_days: HashMap<(usize, i64), OpenDay, Fast>,
+    offsets: HashMap<i64, (i64, i64, i64), Keyed>,
+    snoozing: HashMap<String, bool, Keyed>,
+    open_days: HashMap<(usize, i64), OpenDay, Keyed>,
+    /// Periods learned since `open_days` was last empty.
+    spans: usize,
 }
 
 impl Rules {
@@ -80,6 +85,7 @@ impl Rules {
             offsets: HashMap::default(),
             snoozing: HashMap::default(),
             open_days: HashMap::default(),
+            spans: 0,
         })
     }
 
@@ -111,6 +117,11 @@ impl Rules {
                 spans.push((reader.int()?, reader.int()?));
             }
             make_room(&mut self.open_days, MOST_DAYS);
+            if self.spans + spans.len() > MOST_SPANS {
+                self.open_days.clear();
+                self.spans = 0;
+            }
+            self.spans += spans.len();
             self.open_days.insert((clock, day), OpenDay { total_ms, spans });
         }
         Some(())
@@ -167,7 +178,7 @@ fn read_usize(reader: &mut Reader<'_>) -> Option<usize> {
     usize::try_from(reader.int()?).ok()
 }
 
-fn make_room<K, V>(table: &mut HashMap<K, V, Fast>, most: usize) {
+fn make_room<K, V>(table: &mut HashMap<K, V, Keyed>, most: usize) {
     if table.len() >= most {
         table.clear();
     }

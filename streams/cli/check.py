@@ -19,6 +19,7 @@ from schemas.zones import ZONE_DATA_VERSION
 from streams.cli.preflight import preflight
 from streams.config import Config, ConfigError, load, unknown_variables
 from streams.findings import Finding, Status, as_json, as_lines, failed
+from streams.findings import Finding, as_json, as_lines, failed
 from streams.kafka.auth import login_refusal
 from streams.kafka.clients import admin_client
 from streams.kafka.gaps import Gaps, complete_from, decode_gaps

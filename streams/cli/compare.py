@@ -19,6 +19,7 @@ from schemas.limits import MAX_DAYS
 from streams.redis.keys import HORIZON, NamespaceKeys
 from streams.redis.shard_reader import ShardCut, ShardReader
 from streams.redis.usable_settings import in_use
+from schemas.accounts import AccountSettings, decode_settings, default_settings
 
 DAYS_AT_ONCE = 31
 """Days of an account that are read in one go from each shard."""

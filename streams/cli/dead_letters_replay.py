@@ -27,6 +27,7 @@ from streams.errors import Unavailable
 from streams.kafka.clients import client_options
 from streams.kafka.dead_letters import TOO_LATE
 from streams.logs import one_line
+from streams.kafka.dead_letters import BATCH_DAMAGED, BATCH_TOO_LARGE, TOO_LATE
 from streams.redis.clients import connect
 from streams.redis.keys import NamespaceKeys, contact_key
 
@@ -181,6 +182,8 @@ def judge(candidate: Candidate, config: Config, now_ms: int) -> Ready | Refusal:
     if letter is not None:
         if letter.reason == TOO_LATE:
             return Refusal(name, TOO_LATE, f"it is in its topic already: {LATE_ADVICE}")
+        if letter.reason in (BATCH_TOO_LARGE, BATCH_DAMAGED):
+            return Refusal(name, letter.reason, f"{letter.detail}. Send the events again, in smaller batches")
         if letter.topic == config.topics.accounts:
             return Refusal(name, "settings", _SETTINGS_ADVICE)
         if letter.omitted:

@@ -12,6 +12,7 @@ from pathlib import Path
 from schemas.limits import LIMITS
 from streams.config import SETTINGS
 from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
+from streams.http.metrics import HTTP_METRICS
 from streams.ingest.metrics import INGEST_METRICS
 from streams.monitoring.catalogue import WORKER_METRICS, Metric
 from streams.monitoring.server import SERVER_METRICS

@@ -1,8 +1,13 @@
-"""The part of a batch that never waits: events are folded, each record has a verdict."""
+"""The part of a batch that reads and writes nothing: events are folded, each record has a verdict.
+
+It goes contact by contact, and stops in between every few milliseconds, for a worker has more to do than to fold: to
+tell Kafka that it lives, to answer a probe, to commit other shards' batches.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from aggregates.counters import Deltas, combined
 from aggregates.errors import MissingRules, NegativeCounter
@@ -10,11 +15,15 @@ from aggregates.history import ContactHistory, Outcome
 from aggregates.rules import RulesBook
 from schemas.events import BaseEvent, type_name
 from streams.kafka.dead_letters import TOO_LATE, DeadLetter
+from streams.kafka.dead_letters import CONTACT_TOO_LARGE, TOO_LATE, DeadLetter
 from streams.records.decoded import Arrival
 from streams.redis.keys import archive_field
 from streams.shard.caches import DayKey
 
+_APPLIED = Outcome.APPLIED
 _TOO_LATE = "the event is further behind its contact's newest event than the lateness window, or than its journal"
+_TOO_LARGE = "its contact has as many events, conversations or older events as are kept of one: see docs/limits.md"
+_REASONS = {Outcome.TOO_LATE: (TOO_LATE, _TOO_LATE), Outcome.TOO_LARGE: (CONTACT_TOO_LARGE, _TOO_LARGE)}
 
 
 @dataclass
@@ -87,6 +96,14 @@ class BrokenFold(Exception):
         self.cause = cause
 
 
+class BrokenContact(Exception):
+    """A contact whose late events could not be folded together; one by one they will show which of them it is."""
+
+    def __init__(self, contact: bytes) -> None:
+        super().__init__()
+        self.contact = contact
+
+
 def fold(
     events: Sequence[Arrival],
     histories: Mapping[bytes, ContactHistory],
@@ -94,39 +111,70 @@ def fold(
     lateness_ms: int,
 ) -> Folded:
     """Fold all events in order into `histories`. Raises `BrokenFold`, `MissingRules`, `NegativeCounter`."""
+    steps = folding(events, histories, books, lateness_ms)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            folded: Folded = done.value
+            return folded
+
+
+def folding(
+    events: Sequence[Arrival],
+    histories: Mapping[bytes, ContactHistory],
+    books: Mapping[str, RulesBook],
+    lateness_ms: int,
+    one_by_one: Container[bytes] = (),
+) -> Generator[None, None, Folded]:
+    """Fold as `fold` does, in steps of some milliseconds. Raises `BrokenContact` too, but for those in `one_by_one`."""
     folded = Folded()
     types: Counter[type[BaseEvent]] = Counter()
-    touched: set[bytes] = set()
-    applied, too_late, late = Outcome.APPLIED, Outcome.TOO_LATE, 0
+    letters: list[tuple[int, DeadLetter]] = []
     into: dict[str, tuple[RulesBook, Deltas]] = {}
-    for arrival in events:
-        account_id = arrival.account_id
+    of_contacts: dict[bytes, list[int]] = {}
+    for place, arrival in enumerate(events):
+        of_contacts.setdefault(arrival.contact, []).append(place)
+    for contact, places in of_contacts.items():
+        history, account_id = histories[contact], events[places[0]].account_id
+        known = into.get(account_id)
+        if known is None:
+            known = into[account_id] = (books[account_id], Deltas())
+        book, deltas = known
+        take = history.fold if contact in one_by_one else history.take
+        applied = False
+        for place in places:
+            arrival = events[place]
+            try:
+                event = arrival.event
+                outcome = take(event, book, lateness_ms, deltas, arrival.at_us)
+            except (MissingRules, NegativeCounter, MemoryError):
+                raise
+            except Exception as error:
+                raise BrokenFold(arrival, error) from error
+            if outcome is _APPLIED:
+                applied = True
+                types[event.__class__] += 1
+            else:
+                folded.outcomes[outcome] += 1
+                if outcome in _REASONS:
+                    letters.append((place, DeadLetter(arrival.record, *_REASONS[outcome])))
         try:
-            known = into.get(account_id)
-            if known is None:
-                known = into[account_id] = (books[account_id], Deltas())
-            event = arrival.event
-            outcome = histories[arrival.contact].fold(event, known[0], lateness_ms, known[1], arrival.at_us)
+            yield from history.settling(book, lateness_ms, deltas)
         except (MissingRules, NegativeCounter, MemoryError):
             raise
         except Exception as error:
-            raise BrokenFold(arrival, error) from error
-        if outcome is applied:
-            touched.add(arrival.contact)
-            types[event.__class__] += 1
-        elif outcome is too_late:
-            late += 1
-            folded.letters.append(DeadLetter(arrival.record, TOO_LATE, _TOO_LATE))
-    # Not counted one by one: hashing a member of an enumeration calls Python code.
-    done = types.total()
-    outcomes = {applied: done, too_late: late, Outcome.DUPLICATE: len(events) - done - late}
-    folded.outcomes.update({outcome: count for outcome, count in outcomes.items() if count})
+            raise BrokenContact(contact) from error
+        if applied:
+            for number, chunk in history.compact(lateness_ms):
+                folded.archive += (archive_field(contact, number), chunk)
+            folded.states[contact] = history.encode()
+        yield
+    if types:
+        folded.outcomes[_APPLIED] = types.total()
+    folded.letters = [letter for _, letter in sorted(letters, key=itemgetter(0))]
     folded.types.update({type_name(kind): count for kind, count in types.items()})
     for account_id, (_, deltas) in into.items():
         folded.days |= {(day, account_id): fields for day, fields in deltas.encoded().items()}
-    for contact in touched:
-        history = histories[contact]
-        for number, chunk in history.compact(lateness_ms):
-            folded.archive += (archive_field(contact, number), chunk)
-        folded.states[contact] = history.encode()
+        yield
     return folded

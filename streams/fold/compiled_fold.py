@@ -34,6 +34,9 @@ _FOLDED, _PYTHON, _ASKED, _LEFT_OUT = range(4)
 _OFFSET, _REASON, _CLOCK = range(3)
 """What is asked."""
 
+_NO_CONTACT = 0xFFFF_FFFF
+"""Of a record in which the library has read no event, in place of its contact's number."""
+
 _MOST_QUESTIONS = 8
 """How often a batch may ask for more of the settings. What is answered is known for good, so few do."""
 
@@ -175,10 +178,8 @@ class ScannedBatch:
 
     def __init__(self, compiled: CompiledFold, records: Taken) -> None:
         self._compiled = compiled
-        self._records = records
-        self._names = records.names
         self._contact_of = array("I", bytes(4 * len(records)))
-        self._table, self._held = _table(records)
+        self._table, self._names, self._held = _table(records)
         found: tuple[list[bytes], list[int], list[bytes]] | None = compiled.called(
             _decode_contacts,
             compiled.library.mediana_contacts,
@@ -205,8 +206,8 @@ class ScannedBatch:
         lateness_ms: int,
         folded: Folded,
         events: Mapping[int, Arrival],
-    ) -> list[Arrival]:
-        """Fold whole contacts into `folded`. The events of those that are Python's, in order.
+    ) -> list[int]:
+        """Fold whole contacts into `folded`. The places of the events of those that are Python's, in order.
 
         `events` are those that only Python could read, by their place: their contacts are Python's.
         """
@@ -222,7 +223,12 @@ class ScannedBatch:
         if not left and not events:
             return []
         places = [place for place, contact in enumerate(self._contact_of) if contact in left]
-        return [self._records[place] for place in sorted((*places, *events))]
+        return sorted((*places, *events))
+
+    def contact_at(self, place: int) -> bytes | None:
+        """The contact of the record at a place, if the library has read an event there."""
+        contact = self._contact_of[place]
+        return None if contact == _NO_CONTACT else self._contacts[contact]
 
     def _fold_once(
         self,
@@ -282,17 +288,22 @@ class _RunTable(ctypes.Structure):
     )
 
 
-def _table(records: Taken) -> tuple[_RunTable, object]:
-    """The runs of a batch by their numbers, and what must live as long as it is used."""
-    first = min(records.runs, default=0)
-    columns = [array("Q", bytes(8 * (max(records.runs, default=first) - first + 1))) for _ in range(4)]
+def _table(records: Taken) -> tuple[_RunTable, "array[int]", object]:
+    """The runs of a batch, the names of its records by the runs' places in that table, and what must live meanwhile.
+
+    The table has a row per run of the batch: a run's own number tells how many fetches came before it, and a batch must
+    cost the same on every day of a session.
+    """
+    columns = [array("Q", bytes(8 * len(records.runs))) for _ in range(4)]
     data, sizes, spans, lengths = columns
-    for number, run in records.runs.items():
+    shifts: dict[int, int] = {}
+    for place, (number, run) in enumerate(records.runs.items()):
         assert isinstance(run, ScannedRun)
-        place = number - first
         data[place], sizes[place] = run.address, len(run.data)
         spans[place], lengths[place] = run.spans.buffer_info()
-    return _RunTable(len(data), first, *map(_address, columns)), columns
+        shifts[number] = place - number << 32
+    names = array("Q", [name + shifts[name >> 32] for name in records.names])
+    return _RunTable(len(data), 0, *map(_address, columns)), names, columns
 
 
 class _CompiledRules:

@@ -2,11 +2,12 @@
 `streams.http.errors`."""
 
 from aiohttp import web
-
 from schemas.limits import MAX_BODY_BYTES
 from streams.http.errors import ApiError, Failures, Words
 from streams.ingest.producer import NotSent, TooLarge
 from streams.outage import Outage
+import logging
+from streams.ingest.body import MAX_BODY_BYTES
 
 OUTAGE = web.AppKey("outage", Outage)
 """Told when Kafka does not take what a request brings, and when it does."""

@@ -56,7 +56,9 @@ class Claims:
                 "have more partitions now than when the namespace was made"
             )
         begins, ends = await self._begins(feed), await self._ends(feed)
-        session = Session(feed.shard, ledger, claim, self._config.cache_contacts, self._config.cache_fields)
+        config = self._config
+        caches = (config.cache_contacts, config.cache_fields, config.cache_bytes)
+        session = Session(feed.shard, ledger, claim, *caches)
         gaps: dict[TopicPartition, tuple[int, int]] = {}
         for partition, position, begin, end in zip(feed.partitions, session.positions, begins, ends, strict=True):
             if end < position:

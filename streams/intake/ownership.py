@@ -24,6 +24,7 @@ from streams.outage import Outage
 from streams.records.columns import DecodedRun
 from streams.redis.ledger import Positions
 from streams.redis.settings_store import RulesStore
+from streams.shard.pace import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class Ownership:
         self._claims = claims
         self._rules = rules
         self._metrics = metrics
+        self._paces: dict[int, Pace] = {}
+        """Of every shard this worker ever had; a shard that comes back is not forgotten to be a heavy one."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._unforeseen: dict[int, tuple[Positions, int]] = {}
         """Per shard, where it stood at its last unforeseen failure, and how many there were at that place."""
@@ -97,7 +100,8 @@ class Ownership:
                 TopicPartition(self._topics.contacts, shard),
                 TopicPartition(self._topics.conversations, shard),
             )
-            feed = self.shards[shard] = ShardFeed(shard, partitions, *self._limits)
+            pace = self._paces.setdefault(shard, Pace(shard, self._limits[0]))
+            feed = self.shards[shard] = ShardFeed(shard, partitions, *self._limits, pace)
             feed.idle_since = now
             self._start(self._claim(feed))
         for partition in settings:
@@ -112,8 +116,7 @@ class Ownership:
     def _release(self, feed: ShardFeed) -> None:
         feed.released = True
         self.outage.gave_up(feed.shard)
-        if feed.drop() is not None:
-            self._metrics.sessions_dropped.labels("rebalance").inc()
+        self._drop(feed, "rebalance")
 
     async def close(self) -> None:
         """No more claims."""
@@ -155,11 +158,21 @@ class Ownership:
 
     def drop(self, feed: ShardFeed, cause: Cause) -> None:
         """End a shard's session, if it has one, and claim it again."""
-        if feed.drop() is not None:
-            # Refused while the group decides: another worker has it already.
-            taken = cause == "lost" and not self.joined
-            self._metrics.sessions_dropped.labels("rebalance" if taken else cause).inc()
+        # Refused while the group decides: another worker has it already.
+        taken = cause == "lost" and not self.joined
+        if self._drop(feed, "rebalance" if taken else cause):
             self._start(self._claim(feed))
+
+    def _drop(self, feed: ShardFeed, cause: Cause) -> bool:
+        """End a shard's session; whether it had one."""
+        session = feed.session
+        if session is None:
+            return False
+        if session.in_flight:
+            self._metrics.batches_cut.labels("session").inc()
+        feed.drop()
+        self._metrics.sessions_dropped.labels(cause).inc()
+        return True
 
     def drop_settings(self, feed: SettingsFeed) -> None:
         """Read a partition's settings again from where the store stands."""

@@ -21,6 +21,7 @@ from streams.config import Config
 from streams.errors import Fatal
 from streams.intake.membership import LOOK_SECONDS as MEMBERSHIP_SECONDS
 from streams.intake.membership import Membership
+from schemas.topics import Topics
 from streams.intake.ownership import Ownership
 from streams.intake.settings_feed import SettingsBatch, SettingsFeed
 from streams.intake.shard_feed import ShardFeed

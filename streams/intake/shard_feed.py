@@ -10,6 +10,9 @@ from streams.records.columns import DecodedRun, Run
 from streams.records.event_time import Patience, TopicBuffer, take_merged
 from streams.redis.ledger import Positions
 from streams.shard.batch import Batch, checksum
+from streams.records.columns import DecodedRun, OmittedRun, Run
+from streams.records.omitted import Omitted
+from streams.shard.pace import Pace
 from streams.shard.session import Session
 
 HOLD_SECONDS = 5.0
@@ -37,8 +40,10 @@ class ShardFeed:
         most_bytes: int,
         history_ms: int = 0,
         run_of: RunOf = DecodedRun,
+        pace: Pace | None = None,
     ) -> None:
         self._run_of = run_of
+        self.pace = Pace(shard, most) if pace is None else pace
         self._history_ms = history_ms
         self.shard = shard
         self.partitions = partitions
@@ -92,6 +97,8 @@ class ShardFeed:
         """End the session, if there is one; what was fetched for it goes with it. Returns it."""
         session = self.session
         if session is not None:
+            if session.in_flight:
+                self.pace.lost()
             session.drop()
         self.session = None
         self._seeks = []
@@ -149,9 +156,11 @@ class ShardFeed:
 
     def _runs(self, topic: int, fetched: Sequence[Run | ConsumerRecord]) -> Iterator[Run]:
         """Runs as they are, and runs of the records between them."""
-        for is_run, some in groupby(fetched, lambda each: isinstance(each, Run)):
-            if is_run:
+        for kind, some in groupby(fetched, _kind):
+            if kind is Run:
                 yield from some
+            elif kind is Omitted:
+                yield OmittedRun(topic, list(some))
             else:
                 yield self._run_of(topic, list(some))
 
@@ -185,10 +194,10 @@ class ShardFeed:
         session = self.session
         if session is None or session.in_flight or self._seeks or self.stopped:
             return None
-        records, end = take_merged(self._buffers, self._most, self._most_bytes, self._patience(now, now_ms))
+        records, end = take_merged(self._buffers, self.pace.records, self._most_bytes, self._patience(now, now_ms))
         if not records and (end == self._taken or any(map(len, self._buffers))):
             return None
-        batch = Batch(session, self._taken, end, records)
+        batch = Batch(session, self._taken, end, records, self.pace)
         session.engage()
         self._taken = end
         return batch
@@ -217,3 +226,9 @@ class ShardFeed:
         """Records between the committed positions and the ends of the logs."""
         positions = self.session.positions if self.session is not None else self._taken
         return max(0, self.ends[0] - positions.contacts), max(0, self.ends[1] - positions.conversations)
+
+
+def _kind(fetched: Run | ConsumerRecord) -> type:
+    if isinstance(fetched, Run):
+        return Run
+    return Omitted if isinstance(fetched.value, Omitted) else ConsumerRecord

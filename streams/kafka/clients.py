@@ -40,8 +40,12 @@ _MAX_REQUEST_BYTES = 16 << 20
 def client_options(config: Config) -> dict[str, Any]:
     """What every aiokafka client is constructed with: where the brokers are and how to prove who we are.
 
-    Raises `ConfigError` for files of TLS that cannot be used.
+    From the first call on, no consumer of this process decompresses more than it may. Raises `ConfigError` for files of
+    TLS that cannot be used.
     """
+    from streams.records import fetch as raw_fetch
+
+    raw_fetch.install()
     options: dict[str, Any] = {
         "bootstrap_servers": config.kafka_bootstrap,
         "security_protocol": config.kafka_security_protocol,

@@ -3,7 +3,8 @@
 A dead letter's key is `TOPIC/PARTITION/OFFSET` of the record, so that a record set aside twice (a worker that died
 between producing and committing) is recognised. Its value is the record's value, byte for byte; headers hold the rest:
 `reason`, `detail`, `topic`, `partition`, `offset`, `timestamp` (ms), `key` (absent when the record had none), and
-`omitted` (the value's length) in place of a value too long for the topic.
+`omitted` (the value's length) in place of a value too long for the topic, `last_offset` where the letter stands for all
+records from its own offset to that one.
 """
 
 from collections import deque
@@ -15,9 +16,13 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLarge
 
 from streams.errors import Fatal, Unavailable
 from streams.kafka.clients import ConsumerRecord
+from streams.records.omitted import Omitted
 
 FOLD_ERROR = "fold-error"
 TOO_LATE = "too-late"
+CONTACT_TOO_LARGE = "contact-too-large"
+BATCH_TOO_LARGE = "batch-too-large"
+BATCH_DAMAGED = "batch-damaged"
 
 _DETAIL_LENGTH = 500
 
@@ -46,6 +51,8 @@ class DeadLetter:
             ("offset", b"%d" % record.offset),
             ("timestamp", b"%d" % record.timestamp),
         ]
+        if isinstance(record.value, Omitted):
+            headers.append(("last_offset", b"%d" % record.value.last_offset))
         if record.key is not None:
             headers.append(("key", record.key))
         return headers
@@ -118,7 +125,9 @@ class DeadLetterLimit:
             )
 
     def accept(self, verdicts: Sequence[bool]) -> None:
-        """Remember a batch that is committed."""
+        """Remember a batch that is committed. One without records leaves nothing behind: there may be any number."""
+        if not verdicts:
+            return
         for bad in reversed(verdicts):
             if not bad:
                 self._in_a_row = 0

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from schemas.errors import EVENT_REASONS, SETTINGS_REASONS
 from schemas.events import EVENT_TYPES, type_name
 from streams.kafka.dead_letters import FOLD_ERROR, TOO_LATE
+from streams.kafka.dead_letters import BATCH_DAMAGED, BATCH_TOO_LARGE, CONTACT_TOO_LARGE, FOLD_ERROR, TOO_LATE
+from streams.shard.pace import Cut
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -21,7 +23,14 @@ _SIZES = (1, 10, 50, 100, 250, 500, 1000, 2500)
 Cause = Literal["lost", "unavailable", "rebalance", "fetch", "unforeseen"]
 """What ended a session: the ledger is another's, a server, the consumer group, a position out of the log, a fault."""
 
-DEAD_LETTER_REASONS = tuple(dict.fromkeys((*EVENT_REASONS, *SETTINGS_REASONS, TOO_LATE, FOLD_ERROR)))
+DEAD_LETTER_REASONS = tuple(
+    dict.fromkeys(
+        (
+            *(*EVENT_REASONS, *SETTINGS_REASONS),
+            *(TOO_LATE, FOLD_ERROR, CONTACT_TOO_LARGE, BATCH_TOO_LARGE, BATCH_DAMAGED),
+        )
+    )
+)
 
 
 class Metric(NamedTuple):
@@ -63,6 +72,13 @@ WORKER_METRICS: tuple[Metric, ...] = (
     ),
     Metric("mediana_settings_total", "counter", (), "Account settings taken over by this worker."),
     Metric("mediana_batch_records", "histogram", (), "Records of a committed batch.", _SIZES),
+    Metric(
+        "mediana_batches_cut_total",
+        "counter",
+        ("cause",),
+        "Batches made shorter: what they read was too long, they took too long, or a session was lost in the middle.",
+        known=get_args(Cut),
+    ),
     Metric("mediana_fold_seconds", "histogram", (), "Time to decode and fold a batch.", _SECONDS),
     Metric("mediana_commit_seconds", "histogram", (), "Time from sending a commit to its answer.", _SECONDS),
     Metric("mediana_read_seconds", "histogram", (), "Time from sending a batch's reads to their answer.", _SECONDS),
@@ -133,6 +149,7 @@ class WorkerMetrics:
         self.refused_settings = counter("mediana_refused_settings_total")
         self.settings = counter("mediana_settings_total")
         self.batch_records = histogram("mediana_batch_records")
+        self.batches_cut = counter("mediana_batches_cut_total")
         self.fold_seconds = histogram("mediana_fold_seconds")
         self.commit_seconds = histogram("mediana_commit_seconds")
         self.read_seconds = histogram("mediana_read_seconds")

@@ -24,6 +24,9 @@ ACCOUNT = 4
 ABSENT = array("I", (1, 0))
 """The span of what is not there."""
 
+RUN_NUMBERS = 1 << 32
+"""Numbers of runs are below this; even, so that those of both topics stay apart."""
+
 _PLACE = (1 << 32) - 1
 
 
@@ -62,6 +65,11 @@ class Run(ABC):
     def _look(self, place: int) -> Arrival:
         """Look at a record for the first time."""
         return arrived(self.topic, self.record(place))
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory the records take, about."""
+        return sum(self.sizes)
 
     @property
     def looked_at(self) -> Mapping[int, Arrival]:
@@ -145,6 +153,25 @@ class ScannedRun(Run):
         return self.data[start:end] if start <= end else None
 
 
+class OmittedRun(ScannedRun):
+    """Places in a topic whose records are not read (`streams.records.omitted`), whoever else looks at the others."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, topic: int, records: Sequence[ConsumerRecord]) -> None:
+        self._records = records
+        spans = array("I", ABSENT * (SPANS // 2) * len(records))
+        partition = TopicPartition(records[0].topic, records[0].partition)
+        offsets = array("q", [record.offset for record in records])
+        timestamps_ms = array("q", [record.timestamp for record in records])
+        unknown = array("q", [UNKNOWN_US]) * len(records)
+        super().__init__(topic, partition, b"", spans, offsets, timestamps_ms, unknown, sizes_of(records))
+
+    def record(self, place: int) -> ConsumerRecord:
+        """The record that stands for those that are not read."""
+        return self._records[place]
+
+
 class Taken(Sequence[Arrival]):
     """A batch's records, in order."""
 
@@ -172,6 +199,25 @@ class Taken(Sequence[Arrival]):
             if number in looked_at and at in looked_at[number]:
                 found[place] = looked_at[number][at]
         return found
+
+    def first(self, count: int) -> "Taken":
+        """The first so many records."""
+        return self._part(self.names[:count])
+
+    def after(self, count: int) -> "Taken":
+        """All but the first so many records."""
+        return self._part(self.names[count:])
+
+    def _part(self, names: "array[int]") -> "Taken":
+        return Taken({number: self.runs[number] for number in dict.fromkeys(name >> 32 for name in names)}, names)
+
+    def next_offset(self, topic: int, place: int) -> int | None:
+        """The offset of a topic's first record at that place or behind."""
+        for name in self.names[place:]:
+            if topic_of(name) == topic:
+                number, at = split(name)
+                return self.runs[number].offsets[at]
+        return None
 
     def last(self, topic: int) -> ConsumerRecord | None:
         """The last record of a topic."""

@@ -9,6 +9,7 @@ from schemas.errors import InvalidEvent, UnknownType
 from schemas.events import Event, decode_event, decode_timed_record, instant_us
 from streams.kafka.clients import EVENT_TOPICS, ConsumerRecord
 from streams.kafka.dead_letters import DeadLetter
+from streams.records.omitted import Omitted
 from streams.redis.keys import contact_key
 
 UNKNOWN_US = -1
@@ -52,6 +53,8 @@ def arrived(topic: int, record: ConsumerRecord) -> Arrival:
     What breaks the contract becomes a dead letter, an unknown type is neither that nor an event.
     """
     value = record.value
+    if isinstance(value, Omitted):
+        return Arrival(record, UNKNOWN_US, letter=DeadLetter(record, value.reason, value.detail))
     try:
         event, at_us = decode_timed_record(EVENT_TOPICS[topic], record.key, value, record.timestamp)
     except UnknownType:

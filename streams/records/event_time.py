@@ -9,10 +9,11 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, takewhile
 
 from streams.kafka.clients import CONTACTS, CONVERSATIONS, EVENT_TOPICS
 from streams.records.columns import Run, Taken, names_of, split, topic_of
+from streams.records.columns import RUN_NUMBERS, Run, Taken, names_of, split, topic_of
 from streams.records.decoded import UNKNOWN_US
 from streams.redis.ledger import Positions
 
@@ -54,7 +55,8 @@ class TopicBuffer:
             return
         self.runs[self._next_number] = run
         self.names.extend(names_of(self._next_number, run, first))
-        self._next_number += len(EVENT_TOPICS)
+        # A session may last for years: numbers begin again long after the first ones are forgotten.
+        self._next_number = (self._next_number + len(EVENT_TOPICS)) % RUN_NUMBERS
         sizes = run.sizes[first:]
         self._sizes += sizes
         self.bytes += sum(sizes)
@@ -93,13 +95,16 @@ class TopicBuffer:
         if not count:
             return {}
         last, _ = split(self.names[count - 1])
-        taken = {number: run for number, run in self.runs.items() if number <= last}
+        # Runs stand in the order they came in; their numbers may have begun again between them.
+        numbers = [*takewhile(lambda number: number != last, self.runs), last]
+        taken = {number: self.runs[number] for number in numbers}
         self.bytes -= sum(self._sizes[:count])
         for column in (self.names, self.order_us, self._sizes):
             del column[:count]
-        for number in taken:
-            if not self.names or number < split(self.names[0])[0]:
-                del self.runs[number]
+        if self.names and split(self.names[0])[0] == last:
+            numbers.pop()
+        for number in numbers:
+            del self.runs[number]
         return taken
 
     def clear(self) -> None:

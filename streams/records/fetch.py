@@ -1,10 +1,10 @@
 """Records as the broker sent them: what a fetch brought goes to the compiled fold in one piece, without an object each.
 
-aiokafka makes a Python object of every record, which costs a worker more than folding it. Nothing in its public surface
-gives the bytes, so three names of its fetcher are replaced: what holds a fetch keeps its bytes, what walks through them
-asks the consumer's reader first, and what hands them out counts what is in a run. Consumers without a reader, and
-whatever a reader leaves alone (transactions, old formats, damage), are served by aiokafka as ever; so is everything
-when a later aiokafka has no such names, or calls them otherwise: only slower.
+aiokafka makes a Python object of every record, which costs a worker more than folding it, and decompresses a batch
+whole, however much it is. Nothing in its public surface gives the bytes, so three names of its fetcher are replaced:
+what holds a fetch keeps its bytes and hands out its batches decompressed (`streams.records.decompress`), what walks through
+them asks the consumer's reader first, and what hands them out counts what is in a run. Consumers without a reader, and
+whatever a reader leaves alone (transactions, old formats, damage), are served by aiokafka as ever.
 """
 
 import inspect
@@ -12,11 +12,15 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.structs import ConsumerRecord
 
 from streams.kafka.clients import ConsumerRecord, TopicPartition
 from streams.records.columns import Run
 from streams.records.decompress import decompressed
+from streams.records.decompress import Rest, decompressed, plain_batches
+from streams.records.omitted import Omitted
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,10 @@ class Reader:
         topic = self._topics.get(partition.topic)
         return None if topic is None else self._read(topic, partition, data, from_offset)
 
+    def reads(self, partition: TopicPartition) -> bool:
+        """Whether a partition is of one of the topics."""
+        return partition.topic in self._topics
+
     def __call__(self, value: bytes | None) -> bytes | None:
         """For the records that aiokafka reads."""
         return value
@@ -56,14 +64,60 @@ _EXPECTED = [
 
 
 class _KeptRecords:
-    """aiokafka's `MemoryRecords`, and the bytes in them."""
+    """aiokafka's `MemoryRecords`, and the bytes in them; its batches come decompressed, one at a time."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._records = _MemoryRecords(data)
+        self._stock = _MemoryRecords(data)
+        self._batches: Iterator[Any] | None = None
+        self._next: Any = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._records, name)
+    def size_in_bytes(self) -> int:
+        """How much was fetched."""
+        return len(self.data)
+
+    def has_next(self) -> bool:
+        """Whether there is another batch; the first is not decompressed for that."""
+        if self._batches is None:
+            return bool(self._stock.has_next())
+        if self._next is None:
+            self._next = next(self._batches, None)
+        return self._next is not None
+
+    def next_batch(self) -> Any:
+        """The next batch, if there is one."""
+        if self._batches is None:
+            self._batches = self._read()
+        found, self._next = self._next, None
+        return next(self._batches, None) if found is None else found
+
+    def _read(self) -> Iterator[Any]:
+        for batch in plain_batches(self.data):
+            yield _RestBatch(batch) if isinstance(batch, Rest) else _MemoryRecords(batch).next_batch()
+
+
+class _RestBatch:
+    """Records that are not read, as a batch of aiokafka with one record."""
+
+    is_control_batch = False
+    timestamp_type = 0
+    key = checksum = None
+    headers = ()
+
+    def __init__(self, rest: Rest) -> None:
+        self.producer_id = None if rest.producer_id < 0 else rest.producer_id
+        self.is_transactional = rest.is_transactional
+        self.base_offset = self.offset = rest.first_offset
+        self.next_offset = rest.last_offset + 1
+        self.timestamp = rest.timestamp_ms
+        self.value = Omitted(rest.reason, rest.detail, rest.last_offset)
+
+    def validate_crc(self) -> bool:
+        """It was looked at when the batch was."""
+        return True
+
+    def __iter__(self) -> Iterator["_RestBatch"]:
+        yield self
 
 
 class _PartitionRecords(_StockPartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
@@ -91,13 +145,24 @@ class _PartitionRecords(_StockPartitionRecords):  # type: ignore[misc]  # aiokaf
                 yield record
         self.next_fetch_offset = max(self.next_fetch_offset, done)
 
-    def _decompressed(self, reader: Reader, data: bytes) -> Iterator[tuple[Run | None, int] | None]:
+    def _decompressed(self, reader: Reader, data: bytes) -> Iterator[tuple[Run | ConsumerRecord | None, int] | None]:
         for plain in decompressed(data):
-            yield reader.read(self._tp, plain, self.next_fetch_offset)
+            if not isinstance(plain, Rest):
+                yield reader.read(self._tp, plain, self.next_fetch_offset)
+            elif not reader.reads(self._tp) or plain.is_transactional:
+                yield None  # only aiokafka knows whether it was aborted
+            elif plain.first_offset >= self.next_fetch_offset:
+                yield self._consumer_record(self._tp, _RestBatch(plain)), plain.last_offset + 1
+            else:
+                yield None, max(plain.last_offset + 1, self.next_fetch_offset)
+
+
+MOST_BYTES = 8 << 20
+"""About how much of a partition is handed out at a time: compressed, it may be many times what was fetched."""
 
 
 class _FetchResult(_StockFetchResult):  # type: ignore[misc]
-    """Counts a run as all of its records, where a consumer says how many it has room for."""
+    """Counts a run as all of its records, where a consumer says how many it has room for; and looks at their length."""
 
     _partition_records: Any
 
@@ -106,12 +171,17 @@ class _FetchResult(_StockFetchResult):  # type: ignore[misc]
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         found: list[Run | ConsumerRecord] = []
-        count = 0
+        count = size = 0
         records: Iterator[Run | ConsumerRecord] = self._partition_records
         for each in records:
             found.append(each)
-            count += len(each) if isinstance(each, Run) else 1
-            if max_records is not None and count >= max_records:
+            if isinstance(each, Run):
+                count += len(each)
+                size += each.held_bytes
+            else:
+                count += 1
+                size += len(each.value or b"")
+            if (max_records is not None and count >= max_records) or size >= MOST_BYTES:
                 self._update_position()
                 return found
         self._update_position()
@@ -121,15 +191,21 @@ class _FetchResult(_StockFetchResult):  # type: ignore[misc]
 
 def reader(topics: Sequence[str], read: Read) -> Reader:
     """A reader of these topics, which consumers of this process ask from now on."""
-    _install()
+    install()
     return Reader(topics, read)
 
 
-def _install() -> None:
+def install() -> None:
+    """Keep all consumers of this process from decompressing a batch whole, and let those with a reader ask it."""
+    if fetcher.MemoryRecords is _KeptRecords:
+        return
     found = [*inspect.signature(_PartitionRecords.__init__).parameters]
     has_all = hasattr(_StockPartitionRecords, "_unpack_records") and hasattr(_StockFetchResult, "getall")
     if _MemoryRecords is None or found != _EXPECTED or not has_all:
-        logger.warning("this aiokafka is not known: records are read one by one, which is slower")
+        logger.warning(
+            "this aiokafka is not known: records are read one by one, which is slower, and compressed batches may take "
+            "any memory"
+        )
         return
     fetcher.MemoryRecords = _KeptRecords
     fetcher.PartitionRecords = _PartitionRecords

@@ -13,12 +13,19 @@ DayKey = tuple[int, str]
 class StateCache:
     """Contacts' states, the least recently used forgotten first. Empty: nothing is stored of the contact."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limit_bytes: int = 1 << 62) -> None:
         self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
         self._states: OrderedDict[bytes, bytes] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._states)
+
+    @property
+    def held_bytes(self) -> int:
+        """The length of all states together."""
+        return self._bytes
 
     def get(self, contact: bytes) -> bytes | None:
         """The contact's state, if remembered."""
@@ -28,10 +35,41 @@ class StateCache:
         return state
 
     def put(self, states: Iterable[tuple[bytes, bytes]]) -> None:
-        """Remember these, and forget what is over the limit."""
-        self._states.update(states)
-        while len(self._states) > self._limit:
-            self._states.popitem(last=False)
+        """Remember these, and forget what is over the limits."""
+        into = self._states
+        for contact, state in states:
+            self._bytes += len(state) - len(into.get(contact, b""))
+            into[contact] = state
+            into.move_to_end(contact)
+        while into and (len(into) > self._limit or self._bytes > self._limit_bytes):
+            _, forgotten = into.popitem(last=False)
+            self._bytes -= len(forgotten)
+
+
+class KnownVersions:
+    """The version of each account's settings that a shard's hash is known to hold, the least recently used forgotten.
+
+    Only the current ones are asked for, so an account has one, however often its settings change.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._versions: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._versions)
+
+    def __contains__(self, version: tuple[str, int]) -> bool:
+        account_id, number = version
+        return self._versions.get(account_id) == number
+
+    def update(self, versions: Iterable[tuple[str, int]]) -> None:
+        """These are there now."""
+        for account_id, number in versions:
+            self._versions[account_id] = number
+            self._versions.move_to_end(account_id)
+        while len(self._versions) > self._limit:
+            self._versions.popitem(last=False)
 
 
 class DayCache:

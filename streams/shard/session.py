@@ -9,13 +9,24 @@ import asyncio
 
 from streams.errors import EngineError
 from streams.redis.ledger import Changes, Claim, Fence, Ledger, Positions, Reads
-from streams.shard.caches import DayCache, StateCache
+from streams.shard.caches import DayCache, KnownVersions, StateCache
+
+_KNOWN_VERSIONS = 10_000
+"""Of how many accounts a session knows that their settings are in the shard's hash; of others it writes them again."""
 
 
 class Session:
     """A claimed shard: its fence, and caches of what it holds. All calls come from the worker's one event loop."""
 
-    def __init__(self, shard: int, ledger: Ledger, claim: Claim, cache_contacts: int, cache_fields: int) -> None:
+    def __init__(
+        self,
+        shard: int,
+        ledger: Ledger,
+        claim: Claim,
+        cache_contacts: int,
+        cache_fields: int,
+        cache_bytes: int = 64 << 20,
+    ) -> None:
         self.shard = shard
         self.ledger = ledger
         self.fence = claim.fence
@@ -23,10 +34,12 @@ class Session:
         self.dropped = False
         self._resting = asyncio.Event()
         self._resting.set()
-        self.states = StateCache(cache_contacts)
+        self.states = StateCache(cache_contacts, cache_bytes)
+        self.longest_state = 0
+        """Of the states read so far, which tells how many to read at once."""
         self.days = DayCache(cache_fields)
-        self.stored_rules: dict[tuple[str, bytes], int] = {}
-        """Versions of settings that the shard's hash is known to hold, and the last day of use it names."""
+        self.stored_rules = KnownVersions(_KNOWN_VERSIONS)
+        """Versions of settings that the shard's hash is known to hold."""
 
     @property
     def positions(self) -> Positions:
@@ -55,7 +68,7 @@ class Session:
         self.dropped = True
         self.states = StateCache(0)
         self.days = DayCache(0)
-        self.stored_rules = {}
+        self.stored_rules = KnownVersions(0)
 
     async def read(self, reads: list[Reads]) -> list[list[bytes | None]]:
         """Read under the fence. Raises `SessionLost`, `Unavailable`."""

@@ -27,12 +27,17 @@ from streams.logs import one_line
 from streams.monitoring.probes import add_probes, while_redis_answers
 from streams.monitoring.server import MetricsServer
 from streams.outage import Outage
+from streams.http.access_log import AccessLogger, keep_requests_out_of_the_log
+from streams.http.guards import add_security_headers, is_loopback, refuse_foreign_hosts
+from streams.http.metrics import HttpMetrics, observing
+from streams.http.tokens import Access, FileAccess, TokensFileError
 from streams.redis.clients import connect
 from streams.snapshots.reader import SnapshotReader
 from streams.web.api import add_api
 from streams.web.errors import PAGE_FAILURES
 from streams.web.page import add_page
 from streams.web.reader_protocol import OUTAGE, READER, Reader, Watched
+from streams.web.reader_protocol import READER, Reader
 from streams.web.revisions import REVISIONS, Revisions
 
 logger = logging.getLogger(__name__)

@@ -34,6 +34,7 @@ from streams.worker.housekeeping import Housekeeping
 from streams.worker.retention import Retention
 from streams.worker.settings_agent import take_over_settings
 from streams.worker.settings_sweep import RulesSweep
+from streams.shard.batch import Batch, BatchProcessor, Budget
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,10 @@ def create_app(
     rules = RulesStore(client, keys, config.cache_accounts)
     dead_letters = DeadLetters(producer, config.topics.dead_letters)
     limit = DeadLetterLimit(config.dead_letter_ratio, config.dead_letter_window, config.dead_letter_run)
-    processor = BatchProcessor(rules, dead_letters, limit, metrics, config.lateness_ms, compiled=compiled)
+    budget = Budget(config.batch_seconds, config.batch_memory)
+    processor = BatchProcessor(
+        rules, dead_letters, limit, metrics, config.lateness_ms, compiled=compiled, budget=budget
+    )
     claims = Claims(config, member, lambda shard: RedisLedger(client, keys.shard(shard), shard))
     batches = app.channel()
     settings = app.channel()

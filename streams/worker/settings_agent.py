@@ -7,6 +7,7 @@ from streams.kafka.dead_letters import DeadLetter, DeadLetters
 from streams.monitoring.catalogue import WorkerMetrics
 from streams.redis.settings_store import Change, RulesStore
 from streams.redis.usable_settings import UnusableSettings, compiled
+from streams.records.omitted import Omitted
 
 
 async def take_over_settings(
@@ -19,6 +20,9 @@ async def take_over_settings(
     changes: list[Change] = []
     letters: list[DeadLetter] = []
     for record in batch.records:
+        if isinstance(record.value, Omitted):
+            letters.append(DeadLetter(record, record.value.reason, record.value.detail))
+            continue
         try:
             settings = decode_settings_record(record.key, record.value)
             if settings is not None:

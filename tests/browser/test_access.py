@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streams.http.tokens import Access
 from tests.browser.axe import axe_source, violations
+from tests.browser.axe import ARCHIVE, AxeMissing, axe_source, violations
 from tests.browser.chromium import Browser, Tab
 from tests.browser.opening import DRAWN, click, page, text_of
 from tests.support.fake_reader import FakeReader

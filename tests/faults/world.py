@@ -17,14 +17,17 @@ from prometheus_client import CollectorRegistry
 from aggregates.answers import Retracted
 from aggregates.contact import born_as
 from aggregates.counters import Deltas, Field, Value, decode_field, decode_value
-from aggregates.history import ContactHistory, _creation_in, _fold_entries
+from aggregates.history import ContactHistory, fold_entries
 from aggregates.journal import decode_entries
+from aggregates.pending import creation_in
+from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings, encode_settings
 from schemas.errors import InvalidEvent
 from schemas.events import decode_event
 from streams.cli.replay import Replay
 from streams.config import Config
 from streams.errors import SessionLost, Unavailable
+from streams.fold.compiled import open_library
 from streams.fold.compiled_fold import CompiledFold
 from streams.intake.claims import Claims
 from streams.intake.shard_feed import ShardFeed
@@ -36,6 +39,7 @@ from streams.redis.ledger import Positions, RedisLedger
 from streams.redis.settings_store import RulesStore
 from streams.shard.batch import Batch, BatchProcessor
 from tests import native
+from streams.shard.batch import Batch, BatchProcessor, Budget
 from tests.support.fake_redis import FakeRedis, no_hook
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
@@ -209,14 +213,14 @@ def as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-async def work(world: World, hook: Any = stepwise, passing: Passing = as_it_is) -> None:
+async def work(world: World, hook: Any = stepwise, passing: Passing = as_it_is, budget: Budget | None = None) -> None:
     """A worker with the shard to itself or not, until it has applied the whole log."""
     client: Any = world.redis.sharing(hook)
     log: Any = world
     rules = RulesStore(client, world.keys, 10)
     limit = DeadLetterLimit(1, 100, 0)
     compiled = CompiledFold(native.library(), cache_accounts=2)
-    processor = BatchProcessor(rules, log, limit, _METRICS, CONFIG.lateness_ms, compiled=compiled)
+    processor = BatchProcessor(rules, log, limit, _METRICS, CONFIG.lateness_ms, compiled=compiled, budget=budget)
     claims = Claims(CONFIG, log, lambda shard: RedisLedger(client, world.keys.shard(shard), shard, now_ms=_no_clock))
     feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes, run_of=compiled.run_of)
     while True:

@@ -32,6 +32,7 @@ from tests import npm, programs
 from tests.conftest import KafkaAddress
 from tests.support.doc_runner import METRICS_PORTS, Desk
 from tests.support.documented import PAGES, ROOT, blocks, commands
+from tests.support.node import node_folder
 
 Edits: TypeAlias = Callable[[Desk], Mapping[str, str]]
 Hook: TypeAlias = Callable[[Desk], None]

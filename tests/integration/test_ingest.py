@@ -32,6 +32,7 @@ from streams.local.jars import java_command, kafka_jars
 from streams.local.kafka import Kafka
 from tests import npm, programs
 from tests.conftest import KafkaAddress
+from tests.support.node import node_folder
 
 PRODUCERS = Path(__file__).parents[2] / "docs" / "producers"
 

@@ -26,6 +26,7 @@ from streams.fold.compiled_fold import CompiledFold
 from streams.kafka.clients import EVENT_TOPICS
 from streams.redis.keys import contact_key
 from tests import native
+from streams.fold.compiled import open_library
 from tests.support.records import record, taken_of
 
 LATENESS_MS = 3_600_000

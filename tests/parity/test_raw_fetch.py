@@ -13,6 +13,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.fold.compiled import open_library
 from streams.fold.compiled_fold import CompiledFold
 from streams.kafka.clients import ConsumerRecord, TopicPartition
 from streams.records import decompress as record_batches
@@ -20,6 +21,7 @@ from streams.records import fetch as raw_fetch
 from streams.records.columns import Run
 from streams.records.decompress import decompressed
 from tests import native
+from streams.records.decompress import Rest, decompressed
 
 PARTITION = TopicPartition("t", 3)
 ELSEWHERE = TopicPartition("accounts", 0)
@@ -142,13 +144,23 @@ def test_compressed_batches_are_read_as_what_is_in_them(compiled: CompiledFold, 
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4])
-def test_what_cannot_be_decompressed_is_left_to_aiokafka(codec: int) -> None:
+def test_what_is_damaged_on_its_way_is_left_to_aiokafka(codec: int) -> None:
     data, plain = batch_of(PLAIN, 0, codec=codec), batch_of(PLAIN, 0)
-    garbage = (b"garbage" * len(data))[: len(data) - 61]
-    for odd in (data[:-1] + bytes([data[-1] ^ 1]), resealed(data[:61] + garbage)):
-        assert list(decompressed(data + odd + data)) == [plain + odd + data]
+    odd = data[:-1] + bytes([data[-1] ^ 1])
+    assert list(decompressed(data + odd + data)) == [plain + odd + plain]
     assert list(decompressed(data[:-1])) == []  # cut off
     assert list(decompressed(data + data[:30])) == [plain]
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4, 5, 7])
+def test_what_cannot_be_decompressed_is_passed_over(codec: int) -> None:
+    data, plain = batch_of(PLAIN, 0, codec=1), batch_of(PLAIN, 0)
+    garbage = bytearray(batch_of(PLAIN, 100))
+    garbage[ATTRIBUTES] = codec.to_bytes(2, "big")
+    before, rest, after = decompressed(data + resealed(bytes(garbage)) + data)
+    assert (before, after) == (plain, plain)
+    assert isinstance(rest, Rest)
+    assert (rest.reason, rest.first_offset, rest.last_offset) == ("batch-damaged", 100, 199)
 
 
 def test_so_much_is_decompressed_at_a_time() -> None:

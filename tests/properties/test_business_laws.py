@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate, pairwise
 from random import Random
+from time import perf_counter
 from typing import get_args
 
 import pytest
@@ -24,6 +25,7 @@ from schemas.accounts import Interval, ScheduleVersion, Weekday
 SECOND = 1_000
 MINUTE = 60 * SECOND
 DAY = 24 * 60 * MINUTE
+EPOCH = date(1970, 1, 1).toordinal()
 
 DEFAULT_ZONE = "America/Santiago"
 # An instant near which each of these zones changes its clock.
@@ -261,3 +263,47 @@ def test_the_oracle_agrees_with_a_wait_worked_out_by_hand() -> None:
     version = ScheduleVersion(weekly={"sun": (("01:00", "02:30"),)}, timezone="Europe/Madrid")
     case = Case((version,), ms("2025-10-25T12:00:00Z"), ms("2025-10-26T12:00:00Z"))
     assert counted_one_by_one(case, MINUTE) == 150 * MINUTE
+
+
+# --- long waits are summed up by weekdays and blocks of days
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_long_wait_is_the_sum_of_its_days(data: st.DataObject) -> None:
+    case = data.draw(cases())
+    clock, fresh = case.clock(), case.clock()
+    near = case.start_ms // DAY
+    # Twice, so that what is remembered is used; across all that changes in the case, and back to before any of it.
+    for _ in range(2):
+        first = near - data.draw(st.integers(0, 900) | st.integers(0, 8_000))
+        end = near + data.draw(st.integers(10, 900))
+        start_ms, end_ms = first * DAY + data.draw(st.integers(0, DAY)), end * DAY + data.draw(st.integers(0, DAY - 1))
+        walked = sum(
+            min(close_ms, end_ms) - max(open_ms, start_ms)
+            for day in range(first, end + 2)
+            for open_ms, close_ms in fresh.open_day(day)[1]
+            if close_ms > start_ms and open_ms < end_ms
+        )
+        assert clock.between_ms(start_ms, end_ms) == walked
+
+
+def test_weeks_before_clocks_were_changed_are_counted_by_the_week() -> None:
+    special_days: dict[str, tuple[Interval, ...]] = {"1700-01-05": (("00:00", "24:00"),)}
+    versions = (ScheduleVersion(weekly={"mon": (("09:00", "18:00"),)}, special_days=special_days),)
+    clock = BusinessClock(versions, "Europe/Madrid")
+    first, end = date(1, 3, 1).toordinal() - EPOCH, date(1850, 3, 1).toordinal() - EPOCH
+    walked = sum(BusinessClock(versions, "Europe/Madrid").open_day(day)[0] for day in range(-100_000, -80_000))
+    assert clock.between_ms(-100_000 * DAY, -80_000 * DAY) == walked
+    mondays = len([day for day in range(first, end) if (day + 3) % 7 == 0])
+    assert clock.between_ms(first * DAY, end * DAY) == mondays * 9 * 60 * MINUTE + DAY
+
+
+def test_one_answer_after_years_under_a_schedule_of_every_minute_is_counted_at_once() -> None:
+    minutes = [f"{minute // 60:02}:{minute % 60:02}" for minute in range(1440)] + ["24:00"]
+    weekly = {day: tuple(zip(minutes[::2], minutes[1::2], strict=False)) for day in get_args(Weekday)}
+    clock = BusinessClock((ScheduleVersion(weekly=weekly),), "America/Santiago")
+    started = perf_counter()
+    # An hour shown twice, in April 2025 and 2026, is open but for the last minute of its second showing.
+    assert clock.between_ms(20_000 * DAY, 20_790 * DAY) == 790 * DAY // 2 + 2 * 59 * MINUTE
+    assert perf_counter() - started < 3  # walked, it is half a minute

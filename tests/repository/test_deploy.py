@@ -14,6 +14,7 @@ import yaml
 from streams.cli.arguments import parse_arguments
 from streams.config import SETTINGS, Config
 from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
+from streams.http.metrics import HTTP_METRICS
 from streams.http.tokens import FileAccess
 from streams.ingest.metrics import INGEST_METRICS
 from streams.monitoring.catalogue import WORKER_METRICS, Metric

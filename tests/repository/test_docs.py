@@ -20,6 +20,7 @@ from streams.cli.main import COMMANDS
 from streams.cli.reference import pages, with_tables
 from streams.config import FILE_VARIABLE, SETTINGS
 from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
+from streams.http.metrics import HTTP_METRICS
 from streams.ingest.metrics import INGEST_METRICS
 from streams.kafka.dead_letters import FOLD_ERROR, TOO_LATE
 from streams.monitoring.catalogue import WORKER_METRICS

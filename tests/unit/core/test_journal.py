@@ -35,9 +35,9 @@ def test_a_plain_message_costs_little_more_than_its_id() -> None:
 
 def test_an_id_that_is_the_beginning_of_another_is_another() -> None:
     journal = journal_of([message(1)])
-    assert journal.may_have("message-001")
-    assert not journal.may_have("message-00")
-    assert not journal.may_have("message-0012")
+    assert journal.known("message-001")
+    assert not journal.known("message-00")
+    assert not journal.known("message-0012")
 
 
 def test_what_is_rare_is_kept_too() -> None:

@@ -29,6 +29,7 @@ def test_the_reasons_known_are_those_given() -> None:
 
 def test_every_reason_of_a_dead_letter_counts_from_zero() -> None:
     assert sorted(DEAD_LETTER_REASONS) == [
+        *("batch-damaged", "batch-too-large", "contact-too-large"),
         *("fold-error", "future", "key-mismatch", "malformed", "oversize", "too-late"),
         *("unknown-group", "unknown-schedule", "wrong-topic"),
     ]

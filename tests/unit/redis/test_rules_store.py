@@ -11,6 +11,8 @@ from streams.errors import Unavailable
 from streams.redis.keys import ZONE_DATA, NamespaceKeys
 from streams.redis.settings_store import RulesStore
 from streams.redis.zone_data import announce
+from schemas.accounts import decode_settings
+from streams.redis.keys import NamespaceKeys
 from tests.support.fake_redis import FakeRedis
 
 KEYS = NamespaceKeys("test")

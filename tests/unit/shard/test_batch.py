@@ -16,6 +16,7 @@ from streams.monitoring.catalogue import WorkerMetrics
 from streams.records.columns import NOTHING, DecodedRun
 from streams.records.decoded import Arrival
 from streams.redis.keys import NamespaceKeys, contact_key, split_rules_field
+from streams.redis.keys import NamespaceKeys, contact_key
 from streams.redis.ledger import Positions, RedisLedger
 from streams.redis.settings_store import RulesStore
 from streams.shard.batch import Batch, BatchProcessor
@@ -55,7 +56,7 @@ class Letters:
 class Shard:
     """A shard with one session, and what applying batches does to it."""
 
-    def __init__(self, fold: Any = folding.fold, lateness_ms: int = 3_600_000) -> None:
+    def __init__(self, fold: Any = folding.folding, lateness_ms: int = 3_600_000) -> None:
         self.redis = FakeRedis()
         client: Any = self.redis
         self.ledger = RedisLedger(client, KEYS.shard(0), 0)
@@ -101,12 +102,12 @@ class Shard:
 def breaking_at(*ids: str) -> Any:
     """A fold that some events break half way through."""
 
-    def fold(events: Sequence[Arrival], histories: Any, books: Any, lateness_ms: int) -> Any:
+    def fold(events: Sequence[Arrival], histories: Any, books: Any, lateness_ms: int, one_by_one: Any) -> Any:
         for place, arrival in enumerate(events):
             if arrival.event.id in ids:
                 folding.fold(events[: place + 1], histories, books, lateness_ms)
                 raise folding.BrokenFold(arrival, ZeroDivisionError("division by zero"))
-        return folding.fold(events, histories, books, lateness_ms)
+        return (yield from folding.folding(events, histories, books, lateness_ms, one_by_one))
 
     return fold
 

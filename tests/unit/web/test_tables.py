@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from aggregates.filters import Filters
 from aggregates.periods import Period
 from streams.web.csv import TABLES, safe_row, safe_text, to_csv
+from streams.web.csv import TABLES, safe_text, to_csv
 from tests.support.fake_reader import HOSTILE, metrics
 
 WEEK = Period(date(2026, 11, 16), date(2026, 11, 22))
