@@ -1,18 +1,12 @@
 # Mediana: `make` alone lists what can be done. Nothing here needs root, and nothing is installed outside this folder
-# except Kafka's jars, which go to a cache folder (MEDIANA_CACHE, default ~/.cache/mediana), and Debian's packages of
-# programs that are missing (cargo, and for the tests a browser and the like), if this runs as root.
+# except Kafka's jars, which go to a cache folder (MEDIANA_CACHE, default ~/.cache/mediana), and, for the tests, Debian's
+# packages of programs that are missing (a browser and the like), if this runs as root.
 
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-
-# The compiled fold of the worker, and what it is made of. CARGO=none does without.
-CARGO  ?= cargo
-FOLD   := streams/lib/libmediana_fold.$(if $(filter Darwin,$(shell uname -s)),dylib,so)
-NATIVE := native/build.sh native/Cargo.toml $(wildcard native/src/*.rs)
-BUILD  := CARGO='$(CARGO)' sh native/build.sh
 
 # What `make demo` and `make bench` read from the command line: `make demo DEMO_SECONDS=120`.
 export DEMO_SECONDS DEMO_DAYS DEMO_RATE DEMO_SEED DEMO_FOLDER DEMO_HTTP_PORT DEMO_KAFKA_PORT DEMO_CONTROLLER_PORT
@@ -24,7 +18,7 @@ export STARTUP_CONTACTS STARTUP_FAUST_KEYS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install native lint fmt test tools demo bench chaos soak jars lock clean
+.PHONY: help install lint fmt test coverage tools demo bench chaos simulate-faults soak wheel jars lock clean
 .PHONY: bench-flat bench-latency bench-snapshots bench-scale bench-startup
 
 help: ## show this list
@@ -32,7 +26,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nNeeds Python 3.11, Java 17 or newer and Maven. Start with: make demo\n'
 
-install: $(STAMP) $(VENV)/.fold ## make .venv with the locked dependencies, build the compiled fold (instant when nothing changed)
+install: $(STAMP) ## make .venv with the locked dependencies (instant when nothing changed)
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	@command -v $(PYTHON) >/dev/null || { \
@@ -53,33 +47,14 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# A machine that cannot build it is told so once; then `make native` is the way, until native/ changes.
-$(VENV)/.fold: $(NATIVE) | $(STAMP)
-	@$(BUILD) --or-python
-	@touch $@
-
-native: $(FOLD) ## build the compiled fold, or fail (install builds it where it can; needs Rust's cargo)
-
-$(FOLD): $(NATIVE)
-	@$(BUILD)
-
-# Rust's tools, where they are: $(call rust,PROBE,COMMAND). Formatter and clippy do not come with every Rust.
-rust = @if $(CARGO) $(1) >/dev/null 2>&1; then echo '$(CARGO) $(2)'; $(CARGO) $(2); \
-       else echo 'left out, for it is not here: $(CARGO) $(2)' >&2; fi
-IN_NATIVE := --manifest-path native/Cargo.toml
-OFFLINE   := --quiet --offline $(IN_NATIVE) --target-dir native/target
-
-lint: install ## ruff (rules and format), mypy --strict, and for native/ cargo fmt and clippy
+lint: install ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(call rust,fmt --version,fmt $(IN_NATIVE) --check)
-	$(call rust,clippy --version,clippy $(OFFLINE) --all-targets -- -D warnings)
 
 fmt: install ## put the code into the format that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(call rust,fmt --version,fmt $(IN_NATIVE))
 
 jars: install ## fetch Kafka's jars into the cache (demo and test do it by themselves)
 	@$(BIN)/python -m streams.local.jars
@@ -91,8 +66,15 @@ tools: install ## what tests run beside Kafka and Redis, from tests/programs.py 
 # A test whose program is missing fails and names it; the others run.
 test: install jars ## every test, against a real Kafka and a real Redis (PYTEST='-k name' narrows)
 	@$(MAKE) --no-print-directory tools || true
-	$(call rust,--version,test $(OFFLINE))
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m $(if $(PYTEST),pytest $(PYTEST),tests.halves)
+
+# Programs that tests start as processes of their own are not measured: what needs a server is left out.
+COVERED ?= tests/unit tests/properties tests/oracle tests/golden tests/simulation tests/repository
+coverage: install ## which lines and branches the tests without servers reach (HTML in build/coverage)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(COVERED) $(PYTEST)
+	$(BIN)/python -m coverage html --quiet
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
 demo: install ## everything on this machine, page at http://127.0.0.1:8080 (DEMO_SECONDS=120 ends by itself)
 	@$(BIN)/python -m streams.local.demo
@@ -118,8 +100,16 @@ SEED ?= 1
 chaos: install jars ## break everything under load, compare every number (SEED=7 SECONDS=600)
 	@$(BIN)/python -m tests.faults.campaign --seed $(SEED) --seconds $(or $(SECONDS),300)
 
+SEEDS ?= 10000
+simulate-faults: install ## seeds of faults, on a log, a Redis and a clock in memory (SEEDS=10000 FIRST=0)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(or $(FIRST),0)
+
 soak: install jars ## hours of steady traffic: memory, growth of Redis, old days, every number (MINUTES=60 RATE=200)
 	@$(BIN)/python -m bench soak --minutes $(or $(MINUTES),60) --rate $(or $(RATE),200)
+
+wheel: install ## build the wheel and the sdist into dist/
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
 
 # uv is needed only here: the locks themselves install with plain pip.
 UV   ?= uv
@@ -134,5 +124,5 @@ lock: ## renew requirements/*.txt after a change of pyproject.toml (needs uv; UP
 	echo setuptools | $(LOCK) --constraint requirements/dev.txt - -o requirements/build.txt
 
 clean: ## remove .venv and everything built or cached in this folder (the jar cache stays)
-	rm -rf $(VENV) .local build dist native/target streams/lib *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .local build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

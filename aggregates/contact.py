@@ -1,20 +1,21 @@
-"""The life of one contact: every rule of the report that looks at events, one event at a time.
+"""The rules of the report: what one event means for its contact.
 
-`step(contact, entry, answers, out)` applies one journal entry to the contact's state and adds what the entry made true
-to the counters in `out`; it returns what an answer was counted with. Entries come in event order, and the contact's
-creation is known from the start (`born_as`), even for entries stamped before it: the entry group and the origin hold
-from the first event on. `aggregates/history.py` sees to both. The rules are those of the report's definitions, in the
-order they stand there.
+`step(contact, entry, answers, out)` applies one journal entry to the contact's state, and adds the facts that the entry
+made true to `out`. `standing_facts(contact)` gives the facts that follow from the state. Entries come in event order,
+and the contact's creation is known from the start (`born_as`), even for entries stamped before it: the entry group and
+the origin hold from the first event on. `aggregates/history.py` sees to both. The rules are those of the report's
+definitions, in the order they stand there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
-from aggregates import counters
-from aggregates.answers import Answers
-from aggregates.counters import Deltas, reckoned_observation
+from aggregates import facts
+from aggregates.answers import Answers, unpacked
 from aggregates.entry import (
+    ABSORBED,
     CALLED,
     CLOSED,
     CREATED,
@@ -26,6 +27,7 @@ from aggregates.entry import (
     NOTED,
     RECEIVED,
     RESTORED,
+    RESUMED,
     SENT,
     SNOOZE,
     STARTED,
@@ -35,30 +37,18 @@ from aggregates.entry import (
     Counted,
     Entry,
 )
-from aggregates.rules import RulesBook
+from aggregates.facts import Fact
 from aggregates.spent import SpentConversations
 from schemas.limits import MOST_PAIRS, MOST_TOUCHES
 
 UNKNOWN_CHANNEL = "unknown"
-
-MANY_CONVERSATIONS = 256
-"""From how many conversations on those that are closed are kept apart, in few bytes."""
-
-OTHER_CHANNEL = "other"
-"""Of the pairs of a contact that are too many to be told apart."""
-
+NAMED_CLOSED = 32
+"""Closed conversations that are known by name; when there are more, all become hashes."""
 
 Touch = tuple[str | None, str, str | None]
 """The advisor, channel and group of an effective contact."""
 
-
-class Pair(Struct, gc=False):
-    """A (channel, group) in which the contact was active: on which day last, and on which before that."""
-
-    channel: str
-    group: str | None
-    last: int
-    before: int | None = None
+Facts = list[Fact]
 
 
 class Contact(Struct, gc=False):
@@ -74,6 +64,9 @@ class Contact(Struct, gc=False):
 
     reached: bool = False
     """An advisor has effectively contacted the contact; in the origins it is `engaged`."""
+    reached_ms: int = -1
+    """When that happened last, and on which day."""
+    reached_day: int = 0
     closed: bool = False
     resolved: bool = False
 
@@ -91,13 +84,32 @@ class Contact(Struct, gc=False):
 
     conversations: dict[str, tuple[str, bool]] = {}
     """Conversation id → opening channel, and whether it is closed (its id is spent)."""
-    spent: SpentConversations | None = None
-    """Closed conversations that are not among `conversations` any more."""
+    spent: SpentConversations = field(default_factory=SpentConversations)
+    """Conversations that closed long ago, with their opening channels."""
+    open: int = 0
+    """How many conversations are open."""
+
+    at_ms: int = -1
+    """Millisecond of the newest entry, and how many came before it in the same one."""
+    tie: int = 0
+
     touch_day: int = 0
     touches: tuple[Touch, ...] = ()
-    """The (advisor, channel, group) that reached the contact on `touch_day`, sorted."""
+    """The (advisor, channel, group) that reached the contact on `touch_day`, in the order in which they did."""
     active_day: int = 0
-    pairs: list[Pair] = []
+    active: tuple[tuple[str, str | None], ...] = ()
+    """The (channel, group) in which it was active on `active_day`."""
+
+    def forget_beginnings(self) -> None:
+        """Forget what only an event could ask for that comes before those seen: for a contact that was quiet for long.
+
+        The id of its creation is compared with nothing any more, nor is the start of a first response that was had.
+        """
+        if self.creation is not None:
+            self.creation = replace(self.creation, id="", sequence=0)
+        if self.reached:
+            self.first_from_ms = None
+            self.bot_wrote = False
 
 
 def born_as(creation: Entry | None) -> Contact:
@@ -111,154 +123,197 @@ def born_as(creation: Entry | None) -> Contact:
     return contact
 
 
-def step(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> Counted:
-    """Apply one entry to `contact`, and add what it made true to `out`; what it was counted with, if it is an answer.
+def step(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> Counted:
+    """Apply one entry to `contact`, and add the facts that it made true to `out`.
 
-    Raises `MissingRules`.
+    Returns what an answer was counted with, by `answers`; empty for what is none. Raises `MissingRules`.
     """
+    at_ms = entry.at_us // 1000
+    if at_ms == contact.at_ms:
+        contact.tie += 1
+    else:
+        contact.at_ms = at_ms
+        contact.tie = 0
     return _STEPS[entry.kind](contact, entry, answers, out) or ()
+
+
+def standing_facts(contact: Contact) -> Iterator[Fact]:
+    """The facts that follow from what the contact is now: its creation and what became of it, and its wait."""
+    creation = contact.creation
+    if creation is not None and contact.created:
+        flags = facts.MERGED if contact.merged else facts.DELETED if contact.deleted else 0
+        if contact.reached:
+            flags |= facts.ENGAGED
+        if contact.closed:
+            flags |= facts.CLOSED_ONCE
+            if not contact.open:
+                flags |= facts.AT_REST
+        if contact.resolved:
+            flags |= facts.RESOLVED
+        yield Fact(
+            facts.CONTACT,
+            creation.day,
+            creation.at_ms,
+            0,
+            contact.origin,
+            contact.group,
+            creation.channel,
+            flags=flags,
+            text=creation.actor,
+            entry_group=creation.group,
+        )
+    if contact.wait_ms is not None and not contact.deleted and not contact.merged:
+        yield Fact(
+            facts.WAITING,
+            contact.wait_day,
+            contact.wait_ms,
+            0,
+            contact.origin,
+            contact.group,
+            contact.wait_channel,
+            flags=facts.SNOOZED if contact.snoozed else 0,
+        )
 
 
 # --- the contact's own events ----------------------------------------------------------------------------------------
 
 
-def _created(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
+def _created(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
     if contact.created:
         return  # a second creation changes nothing and is no action
-    _act(contact, entry, entry.channel, out)
+    _count_action(contact, entry, entry.channel, out)
     contact.created = True
-    _count_contact(contact, out, +1)
     if entry.actor == "contact" and not contact.reached:
-        _wait(contact, entry, entry.channel, out)
+        _start_waiting(contact, entry, entry.channel)
 
 
-def _deleted(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
-    _set_gone(contact, out, deleted=True, merged=contact.merged)
+def _deleted(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    contact.deleted = True
 
 
-def _restored(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
-    _set_gone(contact, out, deleted=False, merged=contact.merged)
+def _restored(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    contact.deleted = False
 
 
-def _merged(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
-    _set_gone(contact, out, deleted=contact.deleted, merged=True)
+def _merged(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    contact.merged = True
 
 
-def _set_gone(contact: Contact, out: Deltas, *, deleted: bool, merged: bool) -> None:
-    _count_contact(contact, out, -1)
-    _count_waiting(contact, out, -1)
-    contact.deleted = deleted
-    contact.merged = merged
-    _count_contact(contact, out, +1)
-    _count_waiting(contact, out, +1)
+def _moved(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    contact.group = entry.group
 
 
-def _moved(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
-    _move(contact, entry.group, out)
-
-
-def _move(contact: Contact, group: str | None, out: Deltas) -> None:
-    _count_origin(contact, out, -1)
-    _count_waiting(contact, out, -1)
-    contact.group = group
-    _count_origin(contact, out, +1)
-    _count_waiting(contact, out, +1)
+def _absorbed(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    """Take over another contact's open conversations and its wait: neither an action nor a start."""
+    for conversation, channel in entry.conversations:
+        if _known(contact, conversation) is None:
+            contact.conversations[conversation] = (channel, False)
+            contact.open += 1
+    if entry.since_ms is None:
+        return
+    since_ms, day = entry.since_ms, entry.since_day
+    if since_ms < contact.reached_ms:
+        since_ms, day = contact.reached_ms, contact.reached_day
+    if contact.wait_ms is None or contact.wait_ms > since_ms:
+        contact.wait_ms = since_ms
+        contact.wait_day = day
+        contact.wait_channel = entry.channel or UNKNOWN_CHANNEL
 
 
 # --- conversations ---------------------------------------------------------------------------------------------------
 
 
-def _started(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
-    _act(contact, entry, entry.channel, out)
+def _started(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    _count_action(contact, entry, entry.channel, out)
     _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
     if entry.actor == "bot":
         contact.bot = True
 
 
-def _received(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
-    _act(contact, entry, entry.channel, out)
+def _received(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    _count_action(contact, entry, entry.channel, out)
     _open(contact, entry, entry.conversation, entry.channel, "contact", out)
-    if contact.snoozed:
-        _set_snoozed(contact, out, snoozed=False)
-    _wait(contact, entry, entry.channel, out)
+    contact.snoozed = False
+    _start_waiting(contact, entry, entry.channel)
 
 
-def _sent(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> Counted | None:
-    _act(contact, entry, entry.channel, out)
+def _sent(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> Counted | None:
+    _count_action(contact, entry, entry.channel, out)
     _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
     if entry.actor == "system":
         return None  # welcome, automatic and campaign messages neither answer nor clear
-    if contact.snoozed:
-        _set_snoozed(contact, out, snoozed=False)
+    contact.snoozed = False
     if entry.actor == "bot":
         contact.bot = True
-        _stop_waiting(contact, out)
+        contact.wait_ms = None
         if not contact.reached:
             contact.bot_wrote = True
             if contact.first_from_ms is not None:
-                contact.first_from_ms = entry.at_ms
+                contact.first_from_ms = contact.at_ms
         return None
-    return _reach(contact, entry, answers, out)
+    return _advisor_acts(contact, entry, answers, out)
 
 
-def _called(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> Counted | None:
-    _act(contact, entry, entry.channel, out)
+def _called(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> Counted | None:
+    _count_action(contact, entry, entry.channel, out)
     _open(contact, entry, entry.conversation, entry.channel, entry.actor, out)
-    if contact.snoozed:
-        _set_snoozed(contact, out, snoozed=False)
+    contact.snoozed = False
     if entry.flags & WAITS:
-        _wait(contact, entry, entry.channel, out)
+        _start_waiting(contact, entry, entry.channel)
         return None
-    return _reach(contact, entry, answers, out)
+    return _advisor_acts(contact, entry, answers, out)
 
 
-def _noted(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
-    _act(contact, entry, _opening_channel(contact, entry), out)
+def _noted(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    _count_action(contact, entry, _opening_channel(contact, entry), out)
 
 
-def _handed_off(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
+def _handed_off(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
     channel = _opening_channel(contact, entry)
-    _act(contact, entry, channel, out)
-    if contact.snoozed:
-        _set_snoozed(contact, out, snoozed=False)
+    _count_action(contact, entry, channel, out)
+    contact.snoozed = False
     if not contact.bot:
         return
     contact.bot = False
-    _stop_waiting(contact, out)
-    _wait(contact, entry, channel, out)
+    contact.wait_ms = None
+    _start_waiting(contact, entry, channel)
     if not contact.reached:
-        contact.first_from_ms = entry.at_ms
+        contact.first_from_ms = contact.at_ms
 
 
-def _transferred(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
+def _transferred(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
     channel = _opening_channel(contact, entry)
-    _act(contact, entry, channel, out)
-    if contact.snoozed:
-        _set_snoozed(contact, out, snoozed=False)
+    _count_action(contact, entry, channel, out)
+    contact.snoozed = False
     _close(contact, entry, out, transferred=True)
     if entry.group is not None:
-        _move(contact, entry.group, out)
+        contact.group = entry.group
     if entry.to_conversation is not None:
         _open(contact, entry, entry.to_conversation, channel, "transfer", out)
 
 
-def _closed(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> None:
-    _act(contact, entry, _opening_channel(contact, entry), out)
+def _closed(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    _count_action(contact, entry, _opening_channel(contact, entry), out)
     if entry.flags & SNOOZE:
-        _set_snoozed(contact, out, snoozed=True)
+        contact.snoozed = True
         return
     _close(contact, entry, out, transferred=False)
-    _stop_waiting(contact, out)
+    contact.wait_ms = None
     contact.bot = False
     contact.snoozed = False
 
 
-_STEPS: dict[int, Callable[[Contact, Entry, Answers, Deltas], Counted | None]] = {
+def _resumed(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> None:
+    contact.snoozed = False
+
+
+_STEPS: dict[int, Callable[[Contact, Entry, Answers, Facts], Counted | None]] = {
     CREATED: _created,
     DELETED: _deleted,
     RESTORED: _restored,
     MOVED: _moved,
     MERGED: _merged,
+    ABSORBED: _absorbed,
     STARTED: _started,
     RECEIVED: _received,
     SENT: _sent,
@@ -267,230 +322,216 @@ _STEPS: dict[int, Callable[[Contact, Entry, Answers, Deltas], Counted | None]] =
     HANDED_OFF: _handed_off,
     TRANSFERRED: _transferred,
     CLOSED: _closed,
+    RESUMED: _resumed,
 }
+
+
+def is_known(contact: Contact, conversation: str) -> bool:
+    """Whether a conversation has started here, or its id is spent."""
+    return _known(contact, conversation) is not None
+
+
+def _known(contact: Contact, conversation: str) -> tuple[str, bool] | None:
+    """The conversation's opening channel and whether it is closed, if it is known."""
+    known = contact.conversations.get(conversation)
+    if known is None and contact.spent.count:
+        channel = contact.spent.channel(conversation)
+        if channel is not None:
+            return channel, True
+    return known
 
 
 def _opening_channel(contact: Contact, entry: Entry) -> str:
     """The channel of an event that has none: the opening one of its conversation, if that has started by then."""
-    conversation = entry.conversation or ""
-    known = contact.conversations.get(conversation)
-    if known is not None:
-        return known[0]
-    spent = None if contact.spent is None else contact.spent.channel(conversation)
-    return UNKNOWN_CHANNEL if spent is None else spent
+    known = _known(contact, entry.conversation or "")
+    return UNKNOWN_CHANNEL if known is None else known[0]
 
 
 def _open(
-    contact: Contact, entry: Entry, conversation: str | None, channel: str | None, opener: str | None, out: Deltas
+    contact: Contact, entry: Entry, conversation: str | None, channel: str | None, opener: str | None, out: Facts
 ) -> None:
     """Start a conversation, unless its id is known: one starts once, and an id is not used again after its close."""
     assert conversation is not None
+    if conversation in contact.conversations:
+        return
     assert channel is not None
-    if conversation in contact.conversations or is_spent(contact, conversation):
+    if _known(contact, conversation) is not None:
         return
     contact.conversations[conversation] = (channel, False)
-    field = (counters.NEW_CONVERSATION, contact.origin, contact.group, channel, opener, entry.hour)
-    out.count(entry.day, field, 1)
+    contact.open += 1
+    out.append(
+        Fact(
+            facts.STARTED,
+            entry.day,
+            contact.at_ms,
+            contact.tie,
+            contact.origin,
+            contact.group,
+            channel,
+            flags=entry.hour,
+            conversation=conversation,
+            text=opener,
+        )
+    )
 
 
-def _close(contact: Contact, entry: Entry, out: Deltas, *, transferred: bool) -> None:
+def spend(contact: Contact, conversations: list[tuple[str, str]]) -> None:
+    """Keep of closed conversations, each with its channel, only hashes of their ids."""
+    contact.spent.add(conversations)
+    for conversation, _ in conversations:
+        contact.conversations.pop(conversation, None)
+
+
+def closed_of(contact: Contact) -> list[tuple[str, str]]:
+    """The closed conversations that are known by name, each with its channel."""
+    return [(name, channel) for name, (channel, is_closed) in contact.conversations.items() if is_closed]
+
+
+def _close(contact: Contact, entry: Entry, out: Facts, *, transferred: bool) -> None:
     """Close a conversation, once. An unknown one's id is spent, and its closure counts on channel `unknown`."""
     assert entry.conversation is not None
-    channel, spent = contact.conversations.get(entry.conversation, (UNKNOWN_CHANNEL, False))
-    if spent or is_spent(contact, entry.conversation):
+    known = _known(contact, entry.conversation)
+    channel, spent = known or (UNKNOWN_CHANNEL, False)
+    if spent:
         return
+    if known is not None:
+        contact.open -= 1
+    if len(contact.conversations) - contact.open > NAMED_CLOSED:
+        spend(contact, closed_of(contact))
     contact.conversations[entry.conversation] = (channel, True)
-    if len(contact.conversations) >= MANY_CONVERSATIONS:
-        _set_spent_apart(contact)
-    field = (counters.CLOSED, contact.origin, contact.group, channel, entry.advisor, transferred)
-    out.count(entry.day, field, 1)
-    if not (contact.closed and (contact.resolved or transferred)):
-        _count_origin(contact, out, -1)
-        contact.closed = True
-        contact.resolved |= not transferred
-        _count_origin(contact, out, +1)
-
-
-def is_spent(contact: Contact, conversation: str) -> bool:
-    """Whether a conversation is among those that are kept apart."""
-    return contact.spent is not None and contact.spent.channel(conversation) is not None
-
-
-def _set_spent_apart(contact: Contact) -> None:
-    conversations = contact.conversations
-    closed = [(conversation, channel) for conversation, (channel, is_closed) in conversations.items() if is_closed]
-    if contact.spent is None:
-        contact.spent = SpentConversations()
-    contact.spent.add(closed)
-    for conversation, _ in closed:
-        del conversations[conversation]
+    out.append(
+        Fact(
+            facts.CLOSED,
+            entry.day,
+            contact.at_ms,
+            contact.tie,
+            contact.origin,
+            contact.group,
+            channel,
+            entry.advisor,
+            flags=facts.TRANSFERRED if transferred else 0,
+            conversation=entry.conversation,
+            text=entry.reason,
+        )
+    )
+    contact.closed = True
+    contact.resolved |= not transferred
 
 
 # --- the wait and its answer -----------------------------------------------------------------------------------------
 
 
-def _wait(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> None:
+def _start_waiting(contact: Contact, entry: Entry, channel: str | None) -> None:
     """Begin to wait at this entry, unless a wait stands."""
     if contact.wait_ms is not None:
         return
-    contact.wait_ms = entry.at_ms
+    contact.wait_ms = contact.at_ms
     contact.wait_day = entry.day
     contact.wait_channel = channel or UNKNOWN_CHANNEL
-    _count_waiting(contact, out, +1)
     if not contact.reached and (contact.bot_wrote or contact.first_from_ms is None):
-        contact.first_from_ms = entry.at_ms
+        contact.first_from_ms = contact.at_ms
         contact.bot_wrote = False
 
 
-def _stop_waiting(contact: Contact, out: Deltas) -> None:
-    if contact.wait_ms is not None:
-        _count_waiting(contact, out, -1)
-        contact.wait_ms = None
-
-
-def _set_snoozed(contact: Contact, out: Deltas, *, snoozed: bool) -> None:
-    if contact.snoozed != snoozed:
-        _count_waiting(contact, out, -1)
-        contact.snoozed = snoozed
-        _count_waiting(contact, out, +1)
-
-
-def _reach(contact: Contact, entry: Entry, answers: Answers, out: Deltas) -> Counted | None:
+def _advisor_acts(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> Counted | None:
     """An advisor wrote or called: an effective contact, or one that its channel keeps from being one."""
-    channel, group = entry.channel, contact.group
-    dimensions = (contact.origin, group, channel, entry.advisor)
-    if not entry.flags & EFFECTIVE:
-        if entry.flags & UNCOUNTED:
-            out.count(entry.day, (counters.UNCOUNTED, *dimensions), 1)
-        return None
-    assert channel is not None
-    _touch(contact, entry, (entry.advisor, channel, group), out)
+    if entry.flags & EFFECTIVE:
+        return _effective_contact(contact, entry, answers, out)
+    if entry.flags & UNCOUNTED:
+        out.append(
+            Fact(
+                facts.UNCOUNTED,
+                entry.day,
+                contact.at_ms,
+                contact.tie,
+                contact.origin,
+                contact.group,
+                entry.channel,
+                entry.advisor,
+            )
+        )
+    return None
+
+
+def _effective_contact(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> Counted:
+    _count_interaction(contact, entry, out)
     first_ms = None
-    if not contact.reached:
-        _count_origin(contact, out, -1)
-        contact.reached = True
-        _count_origin(contact, out, +1)
-        if contact.creation is not None and contact.first_from_ms is not None:
-            first_ms = max(contact.first_from_ms, contact.creation.at_ms)
+    creation = contact.creation
+    if not contact.reached and creation is not None and contact.first_from_ms is not None:
+        first_ms = max(contact.first_from_ms, creation.at_ms)
     since_ms = first_ms if contact.wait_ms is None else contact.wait_ms
     counted: Counted = ()
     if since_ms is not None:
         counted = answers(entry, first_ms, since_ms)
-        answer_ms = entry.at_ms
-        if first_ms is not None:
-            assert contact.creation is not None
-            vector = reckoned_observation(max(0, answer_ms - first_ms), counted[1])
-            out.observe(contact.creation.day, (counters.FIRST_RESPONSE, *dimensions), vector, 1)
-        vector = reckoned_observation(max(0, answer_ms - since_ms), counted[0])
-        out.observe(entry.day, (counters.RESPONSE, *dimensions), vector, 1)
-    _stop_waiting(contact, out)
+        if first_ms is not None and creation is not None:
+            out.append(_answer(facts.FIRST_RESPONSE, creation.day, first_ms, counted[1], contact, entry))
+        out.append(_answer(facts.RESPONSE, entry.day, since_ms, counted[0], contact, entry))
+    contact.reached = True
+    contact.reached_ms = contact.at_ms
+    contact.reached_day = entry.day
+    contact.wait_ms = None
     contact.bot = False
     return counted
 
 
-# --- what a contact contributes as a whole ---------------------------------------------------------------------------
-
-
-def _touch(contact: Contact, entry: Entry, touch: Touch, out: Deltas) -> None:
-    """Count the contact under the set of all that reached it this day."""
-    day = max(entry.day, contact.touch_day)  # see `_act`
-    if contact.touch_day != day:
-        contact.touch_day = day
-        contact.touches = ()
-    before = contact.touches
-    if touch in before or len(before) >= MOST_TOUCHES:
-        return
-    if before:
-        out.count(day, (counters.INTERACTION, contact.origin, before), -1)
-        contact.touches = tuple(sorted((*before, touch), key=_nulls_last))
-    else:
-        contact.touches = (touch,)
-    out.count(day, (counters.INTERACTION, contact.origin, contact.touches), 1)
-
-
-def _act(contact: Contact, entry: Entry, channel: str | None, out: Deltas) -> None:
-    """Count the contact as active this day, in this channel and its group of the moment.
-
-    A contact's days never go back: after a change of the account's time zone, or a clock put back across midnight, an
-    entry may show a day before one that is counted already; it belongs to that one then, or a day would count twice.
-    """
-    assert channel is not None
-    day = entry.day
-    if day > contact.active_day:
-        contact.active_day = day
-    else:
-        day = contact.active_day
-    group = contact.group
-    pair = _find_pair(contact, channel, group)
-    if pair is None and len(contact.pairs) >= MOST_PAIRS:
-        channel, group = OTHER_CHANNEL, None
-        pair = _find_pair(contact, channel, group)
-    if pair is not None and pair.last == day:
-        return
-    _count_active(contact, day, out, -1)
-    if pair is None:
-        contact.pairs.append(Pair(channel, group, day))
-        if len(contact.pairs) > 1:
-            contact.pairs.sort(key=lambda pair: _nulls_last((pair.channel, pair.group)))
-    else:
-        pair.before = pair.last
-        pair.last = day
-    _count_active(contact, day, out, +1)
-
-
-def _find_pair(contact: Contact, channel: str, group: str | None) -> Pair | None:
-    for pair in contact.pairs:
-        if pair.channel == channel and pair.group == group:
-            return pair
-    return None
-
-
-def _count_active(contact: Contact, day: int, out: Deltas, times: int) -> None:
-    """One counter for the contact's day: its pairs, which were active, and when each was last active before."""
-    key = []
-    active = False
-    for pair in contact.pairs:
-        if pair.last == day:
-            active = True
-            key.append((pair.channel, pair.group, True, pair.before))
-        else:
-            key.append((pair.channel, pair.group, False, pair.last))
-    if active:
-        out.count(day, (counters.ACTIVE, contact.origin, tuple(key)), times)
-
-
-def _count_contact(contact: Contact, out: Deltas, times: int) -> None:
-    creation = contact.creation
-    if creation is None or not contact.created:
-        return
-    status = counters.MERGED if contact.merged else counters.DELETED if contact.deleted else counters.LIVE
-    field = (counters.NEW_CONTACT, contact.origin, creation.group, creation.channel, status)
-    out.count(creation.day, field, times)
-    _count_origin(contact, out, times)
-
-
-def _count_origin(contact: Contact, out: Deltas, times: int) -> None:
-    creation = contact.creation
-    if creation is None or not contact.created or contact.deleted or contact.merged:
-        return
-    flags = (contact.reached, contact.closed, contact.resolved)
-    field = (counters.ORIGIN, contact.origin, contact.group, creation.channel, *flags)
-    out.count(creation.day, field, times)
-
-
-def _count_waiting(contact: Contact, out: Deltas, times: int) -> None:
-    if contact.wait_ms is None or contact.deleted or contact.merged:
-        return
-    field = (
-        counters.WAITING,
+def _answer(kind: int, day: int, since_ms: int, counted: int, contact: Contact, entry: Entry) -> Fact:
+    """The fact of an answer to a wait since `since_ms`; an answer stamped before that took no time."""
+    business_ms, flags = unpacked(counted)
+    return Fact(
+        kind,
+        day,
+        contact.at_ms,
+        contact.tie,
         contact.origin,
         contact.group,
-        contact.wait_channel,
-        contact.snoozed,
-        contact.wait_ms,
+        entry.channel,
+        entry.advisor,
+        flags,
+        min(since_ms, contact.at_ms),
+        business_ms,
+        entry.conversation,
     )
-    out.count(contact.wait_day, field, times)
 
 
-def _nulls_last(values: Sequence[str | None]) -> tuple[tuple[bool, str], ...]:
-    return tuple((value is None, value or "") for value in values)
+# --- once a day ------------------------------------------------------------------------------------------------------
+
+
+def _count_interaction(contact: Contact, entry: Entry, out: Facts) -> None:
+    """Count the first time of the day that the contact is reached by this advisor, on this channel, in this group."""
+    if contact.touch_day != entry.day:
+        contact.touch_day = entry.day
+        contact.touches = ()
+    assert entry.channel is not None
+    touch = (entry.advisor, entry.channel, contact.group)
+    if touch in contact.touches or len(contact.touches) >= MOST_TOUCHES:
+        return
+    contact.touches = (*contact.touches, touch)
+    out.append(
+        Fact(
+            facts.TOUCH,
+            entry.day,
+            contact.at_ms,
+            contact.tie,
+            contact.origin,
+            contact.group,
+            entry.channel,
+            entry.advisor,
+        )
+    )
+
+
+def _count_action(contact: Contact, entry: Entry, channel: str | None, out: Facts) -> None:
+    """Count the first time of the day that the contact is active in this channel and its group of the moment.
+
+    A day may come back, when the account's time zone changes or a clock is put back across midnight: it has two such
+    facts then. Whoever counts contacts counts distinct ones.
+    """
+    assert channel is not None
+    if contact.active_day != entry.day:
+        contact.active_day = entry.day
+        contact.active = ()
+    pair = (channel, contact.group)
+    if pair in contact.active or len(contact.active) >= MOST_PAIRS:
+        return
+    contact.active = (*contact.active, pair)
+    out.append(Fact(facts.ACTION, entry.day, contact.at_ms, contact.tie, contact.origin, contact.group, channel))

@@ -1,16 +1,14 @@
-"""What the fold and the counters refuse.
+"""Errors of the fold and the counters.
 
 ValueError
 └── StateVersionError   bytes of a version that this program does not know
 RuntimeError
-└── ArchiveNeeded       an event belongs before the journal, and the archive is not at hand
+└── ChunksNeeded       an event belongs before the journal, and its chunks are not at hand
 KeyError
 └── MissingRules        a journal names a version of the rules that was not loaded
 ArithmeticError
 └── NegativeCounter     state and counters are not of one history
 """
-
-from typing import Any
 
 
 class StateVersionError(ValueError):
@@ -24,8 +22,8 @@ class StateVersionError(ValueError):
         self.version = version
 
 
-class ArchiveNeeded(RuntimeError):
-    """`fold` was given an event that belongs before the journal, without the archive; see `needs_archive`."""
+class ChunksNeeded(RuntimeError):
+    """`fold` was given an event that belongs before the journal, without the chunks; see `needs_chunks`."""
 
 
 class MissingRules(KeyError):
@@ -40,6 +38,6 @@ class MissingRules(KeyError):
 class NegativeCounter(ArithmeticError):
     """More was taken away from a counter than it held: state and counters are not of one history."""
 
-    def __init__(self, field: tuple[Any, ...]) -> None:
-        super().__init__(f"counter {field!r} would fall below zero; state and counters do not belong together")
-        self.field = field
+    def __init__(self, slot: int) -> None:
+        super().__init__(f"counter {slot} would fall below zero; state and counters do not belong together")
+        self.slot = slot

@@ -1,18 +1,18 @@
-"""Why this number: a contact's timeline as the report saw it, entry by entry.
+"""Explains a number: a contact's timeline with the facts that each entry made.
 
-The entries are stepped through once more, with the very function the fold uses; what is told is what changed in the
-contact's state and what each step contributed. So an explanation cannot disagree with the report.
+The entries that are kept are stepped through once more, by the rules that the fold uses (`aggregates/contact.py`); what
+is told is what changed in the contact's state, and which facts each step made. Entries past the lateness windows are
+not kept: of a contact with a long life, the timeline begins where its kept entries do.
 """
 
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from aggregates import counters
-from aggregates.answers import Kept, with_counted
+from aggregates import facts
+from aggregates.answers import Kept, unpacked, with_counted
 from aggregates.business import Span
-from aggregates.contact import Contact, born_as, step
-from aggregates.counters import Deltas, business_ms_of
+from aggregates.contact import Contact, Facts, step
 from aggregates.entry import CREATED, EFFECTIVE, HANDED_OFF, SENT, SNOOZE, UNCOUNTED, Entry
 from aggregates.rules import RulesBook
 from schemas.events import EVENT_TYPES, type_name
@@ -54,15 +54,14 @@ class Moment(Struct, frozen=True):
     notes: tuple[Note, ...]
 
 
-def explain(entries: Sequence[Entry], book: RulesBook) -> Iterator[Moment]:
-    """The timeline of a contact, from all its entries in event order. Raises `MissingRules`."""
-    contact = born_as(next((entry for entry in entries if entry.kind == CREATED), None))
+def explain(contact: Contact, entries: Sequence[Entry], book: RulesBook) -> Iterator[Moment]:
+    """A contact's timeline, from its state before `entries`, which are in event order. Raises `MissingRules`."""
     answers = Kept(book)
     for entry in entries:
         before = _Before(contact)
-        out = Deltas()
-        counted = step(contact, entry, answers, out)
-        metrics = {field[0] for fields in out.days.values() for field, value in fields.items() if value}
+        made: Facts = []
+        counted = step(contact, entry, answers, made)
+        kinds = {fact.kind for fact in made}
         yield Moment(
             at_ms=entry.at_ms,
             local_day=entry.day,
@@ -72,7 +71,7 @@ def explain(entries: Sequence[Entry], book: RulesBook) -> Iterator[Moment]:
             channel=entry.channel,
             advisor=entry.advisor,
             group=contact.group,
-            notes=tuple(_notes(before, contact, with_counted(entry, counted), book, metrics)),
+            notes=tuple(_notes(before, contact, with_counted(entry, counted), book, kinds)),
         )
 
 
@@ -91,7 +90,7 @@ class _Before:
         self.conversations = dict(contact.conversations)
 
 
-def _notes(before: _Before, contact: Contact, entry: Entry, book: RulesBook, metrics: set[str]) -> Iterator[Note]:
+def _notes(before: _Before, contact: Contact, entry: Entry, book: RulesBook, kinds: set[int]) -> Iterator[Note]:
     if entry.kind == CREATED:
         if before.created:
             yield Note("second-creation", "a second creation changes nothing")
@@ -107,7 +106,7 @@ def _notes(before: _Before, contact: Contact, entry: Entry, book: RulesBook, met
     elif entry.kind == HANDED_OFF and not before.bot:
         yield Note("hand-off-without-bot", "no bot is in charge: the hand-off does nothing")
     if entry.flags & EFFECTIVE:
-        yield from _answer_notes(before, contact, entry, book, metrics)
+        yield from _answer_notes(before, contact, entry, book, kinds)
     else:
         yield from _wait_notes(before, contact)
     if contact.bot != before.bot:
@@ -142,13 +141,11 @@ def _wait_notes(before: _Before, contact: Contact) -> Iterator[Note]:
         yield Note("wait-begins", "the contact waits for an answer from here")
 
 
-def _answer_notes(
-    before: _Before, contact: Contact, entry: Entry, book: RulesBook, metrics: set[str]
-) -> Iterator[Note]:
+def _answer_notes(before: _Before, contact: Contact, entry: Entry, book: RulesBook, kinds: set[int]) -> Iterator[Note]:
     yield Note("interaction", f"advisor {entry.advisor} reaches the contact on {entry.channel}")
     creation = contact.creation
     first_ms: int | None = None
-    if counters.FIRST_RESPONSE in metrics:
+    if facts.FIRST_RESPONSE in kinds:
         assert creation is not None
         assert before.first_from_ms is not None
         first_ms = max(before.first_from_ms, creation.at_ms)
@@ -171,12 +168,12 @@ def _measure(since_ms: int, entry: Entry, number: int, book: RulesBook) -> Measu
     rules = book.version(entry.rules)
     clock = rules.clock_of(entry.advisor)
     until_ms = max(since_ms, entry.at_ms)
-    business_ms = business_ms_of(number)
+    business_ms, flags = unpacked(number)
     return Measure(
         since_ms=since_ms,
         until_ms=until_ms,
         elapsed_ms=until_ms - since_ms,
-        business_ms=until_ms - since_ms if business_ms is None else business_ms,
-        schedule=rules.schedule_of(entry.advisor),
+        business_ms=business_ms,
+        schedule=None if flags & facts.WITHOUT_SCHEDULE else rules.schedule_of(entry.advisor),
         spans=() if clock is None else tuple(clock.spans(since_ms, until_ms)),
     )

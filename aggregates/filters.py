@@ -10,6 +10,8 @@ from schemas.limits import MAX_FILTER_COMBINATIONS, MAX_FILTER_VALUES
 
 NONE: Final = "none"
 """The word that asks for contacts without an origin, a group…"""
+LITERAL: Final = "="
+"""Before a value it asks for the text that follows, whatever that is: `=none` for the name `none`."""
 
 Values = tuple[str | None, ...]
 
@@ -34,9 +36,9 @@ class Filters(Struct, frozen=True):
         channel: Iterable[str] = (),
         advisor: Iterable[str] = (),
     ) -> "Filters":
-        """Filters from the words people type; `none` asks for null, no word at all filters nothing.
+        """Filters from the words people type; `none` asks for null, `=WORD` for the word, no word filters nothing.
 
-        Raises `FilterError`: each combination of values is read and added up by itself.
+        Raises `FilterError`.
         """
         filters = cls(*map(_values, (origin, group, channel, advisor)))
         counts = [len(values) for values in filters.dimensions if values is not None]
@@ -49,16 +51,14 @@ class Filters(Struct, frozen=True):
         return filters
 
     @property
-    def mask(self) -> int:
-        """Which dimensions are filtered: 1 origin, 2 group, 4 channel, 8 advisor."""
-        return sum(1 << bit for bit, values in enumerate(self.dimensions) if values is not None)
-
-    @property
     def dimensions(self) -> tuple[Values | None, ...]:
-        """The four dimensions in the order of the mask's bits."""
+        """Origin, group, channel, advisor."""
         return (self.origin, self.group, self.channel, self.advisor)
 
 
 def _values(words: Iterable[str]) -> Values | None:
-    values = tuple(dict.fromkeys(None if word == NONE else word for word in words))
-    return values or None
+    return tuple(dict.fromkeys(map(_value, words))) or None
+
+
+def _value(word: str) -> str | None:
+    return None if word == NONE else word.removeprefix(LITERAL)

@@ -1,47 +1,54 @@
-"""What is kept of one contact, and the fold: an event in, counters' deltas out, whatever order events arrive in.
+"""A contact's history: applies events in any order of arrival, and returns the facts that changed.
 
 A history is a *journal* of the contact's latest entries in event order, the contact's state before the journal
-(`base`) and after it (`tip`). An event in order steps the tip. One that belongs earlier, within the journal, is
-inserted, and its effect is the difference between what the journal contributed and what it contributes now: both are
-folded from the base, once for all such events of a batch (`take`, `settling`). Entries past the lateness window leave
-the journal in chunks, for the *archive*, which is read again only when a contact's own event (a creation, a move, a
-deletion…) belongs before the journal: then the whole history is folded, without and with it. So the counters are a
-function of the set of events that were accepted.
+(`base`) and after it (`tip`). An event in order steps the tip. Events that belong earlier are put in, all those of a
+batch together, and their effect is the difference between the facts that the journal made and those that it makes now:
+both are folded from the base. So the facts are a function of the set of events that were accepted.
 
-Conversation events more than the lateness window behind the contact's newest event are not accepted: `TOO_LATE`. Nor
-is one that belongs before the journal, should the window have been made longer meanwhile: the archive has no ids of
-conversation events, so nobody could tell whether it is there already.
+An event is accepted as long as it is within its lateness window behind the contact's newest event: one window for
+conversation events, a longer one for the contact's own. Past it, it is `TOO_LATE`. Entries that no conversation event
+can come before any more leave the journal in *chunks*, which are kept apart, and read only when one of the contact's
+own events belongs among them. What is past both windows is *settled*, and goes. A creation may arrive after
+`CREATION_MAY_FOLLOW` events of its contact, however old it is by then; until it is known, so many entries are kept.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from aggregates.contact import Contact, born_as, is_spent, step
-from aggregates.contact_bytes import contact_parts, decode_contact, encode_contact
-from aggregates.counters import Deltas
-from aggregates.deflate import deflated, inflated
-from aggregates.entry import CREATED, HANDED_OFF, NOTED, STARTED, Entry, entry_of
-from aggregates.errors import ArchiveNeeded, StateVersionError
-from aggregates.journal import Journal, JournalParts, decode_chunk, encode_entries, journal_of
+from aggregates.answers import Answers, Measured, Recounted, Retracted, with_counted
+from aggregates.contact import Contact, Facts, born_as, closed_of, is_known, spend, standing_facts, step
+from aggregates.contact_bytes import contact_of, contact_parts, decode_contact, encode_contact
+from aggregates.deflate import deflated, inflated, squeezed, unsqueezed
+from aggregates.entry import CREATED, MAKE_KNOWN, STARTED, Counted, Entry, entry_of
+from aggregates.errors import ChunksNeeded, StateVersionError
+from aggregates.facts import Fact
+from aggregates.journal import Journal, JournalParts, journal_of
 from aggregates.pending import Pending, creation_in
 from aggregates.rules import RulesBook
-from schemas.events import ConversationTransferred, Event, instant_us
+from schemas.events import ContactAbsorbed, ConversationTransferred, Event
 from schemas.limits import (
-    MAX_CONTACT_ARCHIVE_CHUNKS,
+    MAX_CONTACT_CHUNKS,
     MAX_CONTACT_CONVERSATIONS,
     MAX_CONTACT_ENTRIES,
     MAX_CONTACT_OPEN_CONVERSATIONS,
 )
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 1
 """First byte of an encoded history. A change of what is encoded that old bytes do not fit raises it."""
 
-CHUNK_ENTRIES = 32
-"""How many entries leave the journal together: enough to make archiving rare, few enough to keep a state small."""
+CHUNK_ENTRIES: Final = 32
+"""How many entries leave the journal together: enough to make it rare, few enough to keep a state small."""
+
+CREATION_MAY_FOLLOW: Final = 200
+"""After so many events of its contact a creation is in time, whatever its instant."""
+
+_SLICE_ENTRIES: Final = 256
+"""Entries folded between two breaths of the caller: some milliseconds."""
 
 
 class Outcome(Enum):
@@ -51,78 +58,111 @@ class Outcome(Enum):
     DUPLICATE = "duplicate"
     TOO_LATE = "too-late"
     TOO_LARGE = "contact-too-large"
-    """Its contact has reached a bound of `schemas/limits.py`."""
 
 
-_LONG_ENTRIES = 4_096
-"""Of a journal with more, only what is asked for is read; the compiled fold leaves it to this one."""
+@dataclass(frozen=True)
+class Lateness:
+    """How far behind its contact's newest event an event may come, in microseconds."""
 
-_INSTANT = b"\xd3"
-_INSTANT_BYTES = 9
+    conversation_us: int
+    contact_us: int
 
-_SLICE_ENTRIES = 500
-"""After so many entries folded, some two milliseconds, `settling` stops for others."""
+    @property
+    def longest_us(self) -> int:
+        """The longer of both windows."""
+        return max(self.conversation_us, self.contact_us)
 
-_Stored = tuple[msgspec.Raw, JournalParts, int, bytes | None, bytes | None, int, int, int]
-"""Tip, journal, newest instant, base (deflated), mark, its length, chunks of the archive, and until when they reach."""
+
+@dataclass
+class FactChanges:
+    """Facts of one contact that are true now, and those that no longer are. What is in both has not changed."""
+
+    added: Facts = field(default_factory=list)
+    removed: Facts = field(default_factory=list)
+
+    def net(self) -> tuple[list[Fact], list[Fact]]:
+        """What is left of both when equal facts cancel out: what is to be removed, and what is to be added."""
+        if not self.removed:
+            return [], self.added
+        counts: dict[Fact, int] = {}
+        for fact in self.added:
+            counts[fact] = counts.get(fact, 0) + 1
+        for fact in self.removed:
+            counts[fact] = counts.get(fact, 0) - 1
+        return (
+            [fact for fact, count in counts.items() if count < 0],
+            [fact for fact, count in counts.items() if count > 0],
+        )
+
+
+class Chunk(NamedTuple):
+    """Entries that have left the journal, and the contact's state before them (`None`: they are its first)."""
+
+    start: bytes | None
+    entries: list[Entry]
+
+
+QUIET_US: Final = 2 * 86_400_000_000
+"""So much longer than a lateness window a contact must have been quiet before the window is taken to be over."""
+
+
+_Stored = list[Any]
+"""Tip, newest instant, how long before it the newest settled entry was (none settled: `None`), the same of
+`nameless_us`, journal, base, first chunk's number, each chunk's newest instant; usual ones at the end are missing."""
+
+_USUAL: Final[_Stored] = [None, -1, None, None, None, None, 0, []]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
-
-
-_APPLIED: Final = Outcome.APPLIED  # to look a member up costs more than the comparison
+_decode_chunk = msgspec.msgpack.Decoder(tuple[bytes | None, JournalParts]).decode
 _VERSION_BYTE = bytes((STATE_VERSION,))
+_SMALL_BYTE = bytes((STATE_VERSION | 0x80,))
+_APPLIED, _DUPLICATE, _TOO_LATE, _TOO_LARGE = Outcome  # to look a member up costs more than the comparison
 
 
 class ContactHistory:
     """One contact's history. Mutable; whoever holds it is its only writer."""
 
     __slots__ = (
-        "_archive",
-        "_archive_dirty",
         "_base",
         "_chunks",
+        "_dirty",
         "_journal",
-        "_mark",
-        "_mark_length",
-        "_mark_until_us",
+        "_measured",
         "_pending",
+        "_stood",
         "_tip",
-        "archive_count",
-        "archived_until_us",
+        "chunk_ends",
+        "first_chunk",
+        "nameless_us",
         "newest_us",
+        "settled_us",
     )
 
     def __init__(self, tip: Contact | None = None, journal: Journal | None = None) -> None:
-        """A contact never heard of, unless its state and journal are given."""
+        """A contact never heard of, unless told otherwise."""
         self._tip = Contact() if tip is None else tip
         self._journal = journal_of([]) if journal is None else journal
         self._base: bytes | None = None
-        # The state after the journal's first `_mark_length` entries: the next base, taken when the tip passed there.
-        self._mark: bytes | None = None
-        self._mark_length = 0
-        self._mark_until_us: int | None = None
-        """When the last of those entries happened, as far as it was found out."""
-        self._chunks: list[Journal] | None = None
-        """The archive as it was attached; read when it is needed."""
-        self._archive: list[Entry] | None = None
-        self._archive_dirty = False
+        self._chunks: list[Chunk] | None = None
+        self._dirty = False
+        self._measured: Measured | None = None
         self._pending: Pending | None = None
-        """What late events have made of the entries, until it is folded."""
+        self._stood: list[Fact] | None = None
         self.newest_us = -1
-        self.archive_count = 0
-        """Chunks the ledger holds of this contact, numbered from 0."""
-        self.archived_until_us = -1
+        self.settled_us = -1
+        """Instant of the newest entry that is settled; -1 while none is."""
+        self.nameless_us = -1
+        """Up to this instant conversation events in the journal have lost their ids (`rest`); -1 while none has."""
+        self.first_chunk = 0
+        """Number of the oldest chunk; they are numbered without gaps."""
+        self.chunk_ends: list[int] = []
+        """Of each chunk, the instant of its newest entry."""
 
     @property
     def contact(self) -> Contact:
         """The contact as of its newest entry; read only."""
         return self._tip
-
-    @property
-    def journal(self) -> list[Entry]:
-        """The entries since the archive, in event order; read only."""
-        return self._journal.entries()
 
     @property
     def journal_length(self) -> int:
@@ -131,382 +171,488 @@ class ContactHistory:
 
     @property
     def entries(self) -> list[Entry]:
-        """All entries in event order, if the archive is attached or there is none; else those of the journal."""
-        journal = self._journal.entries()
-        return self._archived() + journal if self._has_archive else journal
+        """The entries of the attached chunks and of the journal, in event order; read only."""
+        return [*self._older(), *self._journal.entries()]
+
+    def start(self) -> Contact:
+        """The contact before the first of `entries`; the caller's own."""
+        if self._chunks:
+            return self._start(self._chunks[0].start, self.entries)
+        if not self._journal.count:
+            return decode_contact(encode_contact(self._tip))
+        return self._start(self._base, self._journal.entries())
+
+    def settings_versions(self) -> set[bytes]:
+        """The versions of the settings that a fold may ask its book for, besides the current one."""
+        versions = set(self._journal.versions)
+        for entry in self._older():
+            versions.add(entry.rules)
+        return versions
 
     # --- bytes -------------------------------------------------------------------------------------------------------
 
-    def encode(self) -> bytes:
-        """The history's bytes, the archive apart: a version byte and one msgpack array."""
-        assert self._pending is None
-        stored = (
+    def encode(self, *, small: bool = False) -> bytes:
+        """The history's bytes, chunks apart: a version byte and one msgpack array, which is deflated if `small`.
+
+        That takes longer than to fold an event, and is for what is seldom written.
+        """
+        stored: _Stored = [
             contact_parts(self._tip),
-            self._journal.parts(),
             self.newest_us,
+            None if self.settled_us < 0 else self.newest_us - self.settled_us,
+            None if self.nameless_us < 0 else self.newest_us - self.nameless_us,
+            self._journal.parts() if self._journal.count else None,
             self._base,
-            self._marked(),
-            self._mark_length,
-            self.archive_count,
-            self.archived_until_us,
-        )
-        return _VERSION_BYTE + _encode(stored)
+            self.first_chunk,
+            self.chunk_ends,
+        ]
+        while len(stored) > 2 and stored[-1] == _USUAL[len(stored) - 1]:
+            stored.pop()
+        encoded = _encode(stored)
+        return _SMALL_BYTE + squeezed(encoded) if small else _VERSION_BYTE + encoded
 
     @classmethod
     def decode(cls, data: bytes) -> "ContactHistory":
         """The history of `encode`'s bytes. Raises `StateVersionError`, or `ValueError` when they are damaged."""
-        if not data or data[0] != STATE_VERSION:
+        version = data[:1]
+        if version == _VERSION_BYTE:
+            stored = _decode(data[1:])
+        elif version == _SMALL_BYTE:
+            stored = _decode(unsqueezed(data[1:]))
+        else:
             raise StateVersionError(data[0] if data else -1, STATE_VERSION)
-        tip, journal, newest_us, base, mark, mark_length, archive_count, archived_until_us = _decode(data[1:])
-        history = cls(decode_contact(bytes(tip)), Journal(journal))
+        if not 2 <= len(stored) <= len(_USUAL):
+            raise ValueError(f"a history has 2 to {len(_USUAL)} parts, not {len(stored)}")
+        tip, newest_us, settled, nameless, journal, base, first_chunk, chunk_ends = [*stored, *_USUAL[len(stored) :]]
+        history = cls(contact_of(tip), None if journal is None else Journal(journal))
         history.newest_us = newest_us
         history._base = base
-        if mark is not None and mark.startswith(_INSTANT):
-            history._mark_until_us = int.from_bytes(mark[1:_INSTANT_BYTES], "big", signed=True)
-            mark = mark[_INSTANT_BYTES:]
-        history._mark = mark
-        history._mark_length = mark_length
-        history.archive_count = archive_count
-        history.archived_until_us = archived_until_us
+        history.settled_us = -1 if settled is None else newest_us - settled
+        history.nameless_us = -1 if nameless is None else newest_us - nameless
+        history.first_chunk = first_chunk
+        history.chunk_ends = list(chunk_ends)
         return history
 
-    def _marked(self) -> bytes | None:
-        """The mark's bytes. In front of a long journal its instant, as msgpack writes a large number, saves a look."""
-        if self._mark is None or self._mark_until_us is None or self._journal.count <= _LONG_ENTRIES:
-            return self._mark
-        return _INSTANT + self._mark_until_us.to_bytes(_INSTANT_BYTES - 1, "big", signed=True) + self._mark
+    def chunk_numbers(self) -> range:
+        """The numbers of the chunks."""
+        return range(self.first_chunk, self.first_chunk + len(self.chunk_ends))
+
+    def attach_chunks(self, chunks: Sequence[bytes]) -> None:
+        """Hand over all chunks, in order. Raises `ValueError` when they are damaged."""
+        self._chunks = [_read_chunk(chunk) for chunk in chunks]
 
     # --- the fold ----------------------------------------------------------------------------------------------------
 
     def fold(
-        self, event: Event, book: RulesBook, lateness_ms: int, deltas: Deltas, at_us: int | None = None
-    ) -> Outcome:
-        """Take an event in; add to `deltas` what it changed. Pure but for `self` and `deltas`; never waits.
+        self, events: Sequence[tuple[Event, int]], book: RulesBook, lateness: Lateness, changes: FactChanges
+    ) -> list[Outcome]:
+        """Take events in, each with its instant in microseconds, in order of arrival; what became of each.
 
-        `at_us` is the event's instant, for a caller that has reckoned it.
-
-        Raises `ArchiveNeeded` when `needs_archive(…)` and no archive is attached, `MissingRules` when `book`
-        lacks one of `rule_versions()`; the history is then as it was.
+        Raises what `take` raises; the history is then of no more use.
         """
-        newest_us = self.newest_us
-        outcome = self.take(event, book, lateness_ms, deltas, at_us)
-        try:
-            self.settle(book, lateness_ms, deltas)
-        except Exception:
-            self._pending, self.newest_us = None, newest_us
-            raise
-        return outcome
+        outcomes = [self.take(event, at_us, book, lateness, changes) for event, at_us in events]
+        for _ in self.settling(book, changes):
+            pass
+        return outcomes
 
-    def take(
-        self, event: Event, book: RulesBook, lateness_ms: int, deltas: Deltas, at_us: int | None = None
-    ) -> Outcome:
-        """Take an event in as `fold` does; what a late one changes, `settle` adds, for all that were taken meanwhile.
+    def take(self, event: Event, at_us: int, book: RulesBook, lateness: Lateness, changes: FactChanges) -> Outcome:
+        """Take an event in; what it changes is in `changes` when `settling` is done, for all that were taken meanwhile.
 
-        Raises as `fold` does. Until it is settled, a history can only take more.
+        Raises `ChunksNeeded` when `needs_chunks(…)` and none are attached, `MissingRules` when `book` lacks one of
+        `settings_versions()`.
         """
-        if at_us is None:
-            at_us = instant_us(event.occurred_at)
+        if self._stood is None:
+            self._stood = list(standing_facts(self._tip))
         journal, pending = self._journal, self._pending
-        if pending is None:
-            known = journal.known(event.id)
-            if known is None and at_us > self.newest_us and event.rank != CREATED:
-                # Nearly every event: newer than all that is known, and no content of a known id. Then the rest is
-                # settled.
-                if self._is_full(event, at_us, lateness_ms):
-                    return Outcome.TOO_LARGE
-                entry = entry_of(event, book.current, at_us)
-                step(self._tip, entry, book, deltas)
-                journal.append(entry)
-                self.newest_us = at_us
-                return _APPLIED
-        else:
+        if at_us > self.newest_us and pending is None and event.rank >= STARTED:
+            # Most events: newer than all that is known, so neither too late nor among what has left the journal.
+            if journal.known(event.id) is not None:
+                return _DUPLICATE
+            if not self._has_room() and self._is_full(event, at_us, lateness):
+                return _TOO_LARGE
+            self._append(entry_of(event, book.current, at_us), book, changes.added)
+            self.newest_us = at_us
+            return _APPLIED
+        known = journal.known(event.id) if pending is None else pending.known(event.id)
+        if self._is_too_late(event, at_us, lateness):
+            return _DUPLICATE if known is not None and known.at_us == at_us else _TOO_LATE
+        if self._needs_chunks(event, at_us):
+            if self._chunks is None:
+                raise ChunksNeeded("the event belongs before the journal: attach the contact's chunks first")
+            pending = self._pend()
+            if not pending.with_chunks:
+                pending.add_older(self._older())
             known = pending.known(event.id)
-        if self._is_too_late(event, at_us, lateness_ms):
-            same = known is not None and known.at_us == at_us
-            return Outcome.DUPLICATE if same else Outcome.TOO_LATE
         entry = entry_of(event, book.current, at_us)
         if known is not None and known.order <= entry.order:
-            return Outcome.DUPLICATE
-        if self.archive_count and self.needs_archive(event, lateness_ms, at_us):
-            return self._take_anywhere(entry, event, lateness_ms)
-        if known is None and self._is_full(event, at_us, lateness_ms):
-            return Outcome.TOO_LARGE
+            return _DUPLICATE
+        if known is None and self._is_full(event, at_us, lateness):
+            return _TOO_LARGE
         if pending is None and known is None and self._is_next(entry):
-            if entry.kind == CREATED and self._tip.creation is None:
-                self._tip = born_as(entry)
-            step(self._tip, entry, book, deltas)
-            journal.append(entry)
+            self._append(entry, book, changes.added)
         else:
-            self._put(self._pend(), entry, known)
+            self._put(self._pend(), entry)
         if at_us > self.newest_us:
             self.newest_us = at_us
         return _APPLIED
 
-    def settle(self, book: RulesBook, lateness_ms: int, deltas: Deltas) -> None:
-        """Add to `deltas` what the late events taken have changed. Raises `MissingRules`."""
-        for _ in self.settling(book, lateness_ms, deltas):
-            pass
-
-    def settling(self, book: RulesBook, lateness_ms: int, deltas: Deltas) -> Iterator[None]:
-        """Settle in slices, of which each takes some milliseconds."""
-        pending = self._pending
-        if pending is None:
-            return
-        if pending.has_archive:
-            yield from self._fold_whole(pending.entries, book, deltas)
-        else:
-            horizon_us = self.newest_us - lateness_ms * 1000
-            yield from self._refold(self._journal.entries(), pending.entries, book, horizon_us, deltas)
-        self._pending = None
+    def settling(self, book: RulesBook, changes: FactChanges) -> Iterator[None]:
+        """Add to `changes` what the events taken have changed, in slices of which each takes some milliseconds."""
+        if self._pending is not None:
+            yield from self._refold(self._pending, book, changes)
+            self._pending = None
+        stood, self._stood = self._stood or [], None
+        stands = list(standing_facts(self._tip))
+        if stands != stood:
+            changes.removed += [fact for fact in stood if fact not in stands]
+            changes.added += [fact for fact in stands if fact not in stood]
 
     @property
     def unsettled(self) -> int:
         """How many entries are to be folded before it is settled: as they were, and as they will be."""
-        if self._pending is None:
-            return 0
-        before = self._journal.count + (len(self._archived()) if self._pending.has_archive else 0)
-        return before + len(self._pending.entries)
+        return 0 if self._pending is None else len(self._pending.before) + len(self._pending.entries)
 
-    def rule_versions(self) -> set[int]:
-        """The versions of the rules that `fold` may ask its book for, besides the current one."""
-        versions = set(self._journal.versions)
-        for chunk in self._chunks or ():
-            versions.update(chunk.versions)
-        return versions
+    def needs_chunks(self, event: Event, at_us: int, lateness: Lateness) -> bool:
+        """Whether `take` needs the contact's chunks for an event."""
+        return self._needs_chunks(event, at_us) and not self._is_too_late(event, at_us, lateness)
 
-    def needs_archive(self, event: Event, lateness_ms: int, at_us: int | None = None) -> bool:
-        """Whether the event belongs before the journal, or changes which creation all of it is read with."""
-        if self.archive_count == 0:
-            return False
-        if at_us is None:
-            at_us = instant_us(event.occurred_at)
-        if self._is_too_late(event, at_us, lateness_ms):
-            return False  # `fold` sets it aside
-        if at_us <= self.archived_until_us:
-            return True
-        creation = self._tip.creation if self._pending is None else self._pending.creation
-        # Earlier content under the creation's id takes its place, whatever type it is of.
-        is_creation = event.rank == CREATED or (creation is not None and event.id == creation.id)
-        return is_creation and (creation is None or (at_us, event.sequence or 0, event.rank, event.id) < creation.order)
+    def compact(self, lateness: Lateness) -> list[tuple[int, bytes | None]]:
+        """Let go of what cannot be corrected any more. To be called once per commit, before `encode`.
 
-    def attach_archive(self, chunks: list[bytes]) -> None:
-        """Hand over the contact's archive, all `archive_count` chunks in order."""
-        self._chunks = [decode_chunk(chunk) for chunk in chunks]
-        self._archive = None
-
-    def compact(self, lateness_ms: int) -> list[tuple[int, bytes]]:
-        """Move what is past the lateness window out of the journal, once enough has gathered.
-
-        To be called once per commit, before `encode`. Returns the archive's new or rewritten chunks with their
-        numbers, to be written by the same commit.
+        Returns the chunks that are to be written (`None`: deleted) with their numbers, by the same commit.
         """
-        assert self._pending is None
-        chunks: list[tuple[int, bytes]] = []
-        if self._archive_dirty:
-            chunks = self._rewritten_archive()
-        if self._mark is not None:
-            horizon_us = self.newest_us - lateness_ms * 1000
-            if self._mark_until_us is None:
-                self._mark_until_us = self._journal.entries()[self._mark_length - 1].at_us
-            if self._mark_until_us < horizon_us:
-                entries = self._journal.entries()
-                leaving = entries[: self._mark_length]
-                chunks.append((self.archive_count, encode_entries(leaving)))
-                self.archive_count += 1
-                self.archived_until_us = leaving[-1].at_us
-                self._journal = journal_of(entries[self._mark_length :], leaving[-1].at_us // 1000)
-                self._base = deflated(self._mark)
-                self._set_mark(None, 0)
-        if self._mark is None and self._journal.count >= CHUNK_ENTRIES:
-            self._set_mark(encode_contact(self._tip), self._journal.count)
-        self._archive = self._chunks = None
-        return chunks
+        writes = self._rewritten()
+        if self._journal.count >= CHUNK_ENTRIES and self._journal.first_us < self.newest_us - lateness.conversation_us:
+            writes += self._leave(lateness)
+        horizon_us = self.newest_us - lateness.longest_us
+        if self.chunk_ends and (self.chunk_ends[0] < horizon_us or len(self.chunk_ends) > MAX_CONTACT_CHUNKS):
+            writes += self._drop_chunks(horizon_us)
+        elif not self.chunk_ends and self._journal.count >= CHUNK_ENTRIES // 2 and self._journal.first_us < horizon_us:
+            entries = self._journal.entries()
+            count = bisect_left(entries, horizon_us, key=_instant)
+            if count >= max(1, CHUNK_ENTRIES // 2) and self._may_settle(self._kept, entries[count - 1].at_us):
+                self._settle(entries, count)
+        return writes
 
-    def _set_mark(self, mark: bytes | None, length: int) -> None:
-        self._mark, self._mark_length, self._mark_until_us = mark, length, None
+    def rest(self, now_us: int, lateness: Lateness) -> list[tuple[int, bytes | None]] | None:
+        """Keep of a contact that has been quiet only what is needed; chunks to write as of `compact`.
 
-    def _is_too_late(self, event: Event, at_us: int, lateness_ms: int) -> bool:
-        """Whether it is a conversation event past the lateness window, or from before the journal."""
-        settled = at_us < self.newest_us - lateness_ms * 1000 or at_us <= self.archived_until_us
-        return settled and event.rank >= STARTED
+        `now_us`: about how far the contact's shard has come; older events are hardly expected. `None` when nothing is
+        to be done.
+
+        Windows lie behind the contact's own newest event. So an event may be in time by them however long its contact
+        was quiet, if it was only delayed for as long; a journal kept for such a one would be kept for ever. Therefore
+        quiet ends a window: when a contact's newest event lies the window and `QUIET_US` more behind `now_us`, what is
+        older than that event is too late from then on, though by the window alone it would be in time.
+
+        - Past the conversations' window the ids of conversation events go. All conversation events up to the newest
+          entry are then too late (`nameless_us`), or one that is sent again would count twice.
+        - Past both windows the journal goes, and all is settled. Nothing up to the newest entry is taken any more.
+
+        Newer events than the contact's newest are never too late, so the state keeps what they are compared with: the
+        touches and actions of its last day, the wait, conversations. `now_us` may be wrong, then; what follows from it
+        is a record among the dead letters, that a rebuild takes, and never a fact that is counted twice.
+        """
+        if not self._journal.count:
+            return None
+        quiet_us = now_us - QUIET_US - self.newest_us
+        if quiet_us > lateness.longest_us and self._tip.created:
+            writes: list[tuple[int, bytes | None]] = [(number, None) for number in self.chunk_numbers()]
+            self.first_chunk, self.chunk_ends = 0, []
+            self._settle(self._journal.entries(), self._journal.count)
+            self.nameless_us = -1
+            self._tip.forget_beginnings()
+            return writes
+        if quiet_us > lateness.conversation_us and self.nameless_us < self.newest_us:
+            self.nameless_us = self.newest_us
+            if self._journal.has_conversation_ids:
+                self._journal = journal_of([_without_id(entry) for entry in self._journal.entries()])
+                return []
+        return None
+
+    # --- what an event does ------------------------------------------------------------------------------------------
+
+    @property
+    def _left_us(self) -> int:
+        """Instant of the newest entry that has left the journal; -1 while none has."""
+        return self.chunk_ends[-1] if self.chunk_ends else self.settled_us
+
+    def _is_too_late(self, event: Event, at_us: int, lateness: Lateness) -> bool:
+        if event.rank >= STARTED:
+            oldest_us = self.newest_us - lateness.conversation_us
+            return at_us < oldest_us or at_us <= self._left_us or at_us <= self.nameless_us
+        if at_us <= self.settled_us:
+            return True
+        # A first creation is in time as long as nothing is settled: `_may_settle`.
+        is_awaited = event.rank == CREATED and self.settled_us < 0 and self._creation() is None
+        return at_us < self.newest_us - lateness.longest_us and not is_awaited
+
+    def _needs_chunks(self, event: Event, at_us: int) -> bool:
+        """Whether an event belongs among the chunks, or changes which creation they are read with."""
+        if not self.chunk_ends:
+            return False
+        if event.rank < STARTED and at_us <= self.chunk_ends[-1]:
+            return True
+        creation = self._creation()
+        if creation is None:
+            return event.rank == CREATED
+        return at_us <= creation.at_us and (event.rank == CREATED or event.id == creation.id)
+
+    def _creation(self) -> Entry | None:
+        """The creation of the entries as they are by now."""
+        known, pending = self._tip.creation, self._pending
+        if pending is None or not pending.with_chunks or (known is not None and known.at_us <= self.settled_us):
+            return known  # what is pending has not changed it
+        return creation_in(pending.entries)
 
     def _is_next(self, entry: Entry) -> bool:
         """Whether stepping the tip is all there is to do."""
-        if not self._journal.count:
-            return True
         if entry.kind == CREATED and self._tip.creation is None:
-            return False  # what came before must be read again, with the creation known
-        if entry.at_us > self.newest_us:
+            return not self._journal.count and self._left_us < 0  # else all is read again, the creation known
+        if entry.at_us > self.newest_us or not self._journal.count:
             return True
         last = self._journal.last()
         return last is not None and last.order < entry.order
 
-    def _is_full(self, event: Event, at_us: int, lateness_ms: int) -> bool:
+    def _has_room(self) -> bool:
+        """Whether the contact is so far from every bound that no event of a conversation can pass one."""
+        tip = self._tip
+        return (
+            self._journal.count < MAX_CONTACT_ENTRIES
+            and len(tip.conversations) + tip.spent.count <= MAX_CONTACT_OPEN_CONVERSATIONS - 2
+        )
+
+    def _is_full(self, event: Event, at_us: int, lateness: Lateness) -> bool:
         """Whether the contact has reached a bound that the event would pass."""
-        if self._count_now() >= MAX_CONTACT_ENTRIES:
-            from_us = max(self.newest_us, at_us) - lateness_ms * 1000
-            if self._count_from(from_us) >= MAX_CONTACT_ENTRIES:
+        count = self._journal.count if self._pending is None else len(self._pending.entries)
+        if count >= MAX_CONTACT_ENTRIES:
+            from_us = max(self.newest_us, at_us) - lateness.conversation_us
+            entries = self._journal.entries() if self._pending is None else self._pending.entries
+            if len(entries) - bisect_left(entries, from_us, key=_instant) >= MAX_CONTACT_ENTRIES:
                 return True
-        if event.rank < STARTED:
+        if event.rank < STARTED and not isinstance(event, ContactAbsorbed):
             return False
         tip, pending = self._tip, self._pending
-        begun = 0 if pending is None else len(pending.conversations)
-        opened = len(tip.conversations) + begun
-        spent = 0 if tip.spent is None else len(tip.spent)
-        if opened < MAX_CONTACT_OPEN_CONVERSATIONS and opened + spent < MAX_CONTACT_CONVERSATIONS:
+        new = sum(not self._knows(conversation) for conversation in _begun_by(event))
+        if not new:
             return False
-        return any(not self._knows(conversation) for conversation in _begun_by(event))
-
-    def _count_now(self) -> int:
-        pending = self._pending
-        return self._journal.count if pending is None or pending.has_archive else len(pending.entries)
-
-    def _count_from(self, at_us: int) -> int:
-        pending = self._pending
-        if pending is None:
-            return self._journal.count_from(at_us, MAX_CONTACT_ENTRIES)
-        return len(pending.entries) - bisect_left(pending.entries, at_us, key=_instant)
+        new += 0 if pending is None else len(pending.conversations)
+        known = len(tip.conversations) + len(tip.spent)
+        return tip.open + new > MAX_CONTACT_OPEN_CONVERSATIONS or known + new > MAX_CONTACT_CONVERSATIONS
 
     def _knows(self, conversation: str) -> bool:
-        tip, pending = self._tip, self._pending
-        if conversation in tip.conversations or is_spent(tip, conversation):
-            return True
-        return pending is not None and conversation in pending.conversations
+        pending = self._pending
+        return is_known(self._tip, conversation) or (pending is not None and conversation in pending.conversations)
 
     def _pend(self) -> Pending:
         if self._pending is None:
-            self._pending = Pending(self._journal.entries(), self._tip.creation)
+            self._pending = Pending(self._journal.entries(), with_chunks=not self.chunk_ends)
         return self._pending
 
-    def _put(self, pending: Pending, entry: Entry, known: Entry | None) -> None:
-        pending.put(entry, known, self.archived_until_us)
-        if entry.kind >= STARTED and entry.kind not in (NOTED, HANDED_OFF):
+    def _put(self, pending: Pending, entry: Entry) -> None:
+        pending.put(entry)
+        if entry.kind in MAKE_KNOWN:
             for conversation in (entry.conversation, entry.to_conversation):
-                if conversation is not None and not self._knows(conversation):
+                if conversation is not None and not is_known(self._tip, conversation):
                     pending.conversations.add(conversation)
+        for conversation, _ in entry.conversations:
+            if not is_known(self._tip, conversation):
+                pending.conversations.add(conversation)
 
-    def _take_anywhere(self, entry: Entry, event: Event, lateness_ms: int) -> Outcome:
-        """Take in an event that belongs before the journal, or changes how all of it is read."""
-        if not self._has_archive:
-            raise ArchiveNeeded("the event belongs before the journal: attach the contact's archive first")
-        if self.archive_count > MAX_CONTACT_ARCHIVE_CHUNKS or self._is_full(event, entry.at_us, lateness_ms):
-            return Outcome.TOO_LARGE
-        pending = self._pend()
-        if not pending.has_archive:
-            pending.add_archive(self._archived())
-        known = pending.known_anywhere(entry.id)
-        if known is not None and known.order <= entry.order:
-            return Outcome.DUPLICATE
-        self._put(pending, entry, known)
-        self.newest_us = max(self.newest_us, entry.at_us)
-        return _APPLIED
+    def _append(self, entry: Entry, book: RulesBook, added: Facts) -> None:
+        if not self._journal.count:
+            if self._left_us >= 0:
+                self._base = encode_contact(self._tip)
+            elif entry.kind == CREATED and self._tip.creation is None:
+                self._tip = born_as(entry)
+        measured = self._measured
+        if measured is None or measured.book is not book:
+            measured = self._measured = Measured(book)
+        counted = step(self._tip, entry, measured, added)
+        self._journal.append(with_counted(entry, counted) if counted else entry)
+
+    def _refold(self, pending: Pending, book: RulesBook, changes: FactChanges) -> Iterator[None]:
+        """Replace journal and chunks: take away the facts that the old entries made, add those of the new ones."""
+        base = self._base
+        if not self._journal.count and self._left_us >= 0:
+            base = encode_contact(self._tip)
+        whole = pending.with_chunks and bool(self._chunks)
+        start = self._chunks[0].start if whole and self._chunks else base
+        retracted = Retracted()
+        yield from _folding(self._start(start, pending.before), pending.before, retracted, changes.removed)
+        recounted = Recounted(retracted, book)
+        tip, after = self._start(start, pending.entries), pending.entries
+        left = bisect_right(after, self._left_us, key=_instant) if whole else 0
+        chunks: list[Chunk] = []
+        at = 0
+        for end_us in self.chunk_ends if whole else ():
+            to = bisect_right(after, end_us, key=_instant)
+            before = encode_contact(tip) if at else start
+            chunks.append(Chunk(before, (yield from _folding(tip, after[at:to], recounted, changes.added))))
+            at = to
+        if whole:
+            base = encode_contact(tip)
+        entries = yield from _folding(tip, after[left:], recounted, changes.added)
+        self._tip, self._base, self._journal = tip, base, journal_of(entries)
+        if whole:
+            self._chunks, self._dirty = chunks, True
+
+    def _start(self, start: bytes | None, entries: list[Entry]) -> Contact:
+        creation = creation_in(entries)
+        if start is None:
+            return born_as(creation)
+        contact = decode_contact(start)
+        if contact.creation is None and creation is not None:
+            # Its first entries are settled: what they say of it can be corrected no more, but all that follows can.
+            born = born_as(creation)
+            contact.creation, contact.origin = creation, born.origin
+            contact.group = born.group if contact.group is None else contact.group
+            if contact.first_from_ms is None:
+                contact.first_from_ms = born.first_from_ms
+        return contact
+
+    # --- what leaves -------------------------------------------------------------------------------------------------
+
+    def _older(self) -> list[Entry]:
+        return [entry for chunk in self._chunks or () for entry in chunk.entries]
+
+    def _rewritten(self) -> list[tuple[int, bytes | None]]:
+        if not self._dirty:
+            return []
+        assert self._chunks is not None
+        self._dirty = False
+        return [
+            (number, _chunk_bytes(chunk.start, chunk.entries))
+            for number, chunk in zip(self.chunk_numbers(), self._chunks, strict=True)
+        ]
+
+    def _leave(self, lateness: Lateness) -> list[tuple[int, bytes | None]]:
+        """Move what no conversation event can come before any more into a chunk, if there is enough of it."""
+        entries = self._journal.entries()
+        count = bisect_left(entries, self.newest_us - lateness.conversation_us, key=_instant)
+        if count < CHUNK_ENTRIES:
+            return []
+        leaving, left = entries[:count], entries[count:]
+        state = self._start(self._base, entries)
+        _forgetting(state, leaving)
+        number = self.first_chunk + len(self.chunk_ends)
+        chunk = Chunk(self._base, leaving)
+        if self._chunks is not None:
+            self._chunks.append(chunk)
+        self.chunk_ends = [*self.chunk_ends, leaving[-1].at_us]
+        self._base, self._journal = encode_contact(state), journal_of(left)
+        return [(number, _chunk_bytes(chunk.start, chunk.entries))]
+
+    def _drop_chunks(self, horizon_us: int) -> list[tuple[int, bytes | None]]:
+        """Settle the oldest chunks."""
+        writes: list[tuple[int, bytes | None]] = []
+        while self.chunk_ends:
+            end_us = self.chunk_ends[0]
+            too_many = len(self.chunk_ends) > MAX_CONTACT_CHUNKS
+            is_over = end_us < horizon_us and self._may_settle(self._kept, end_us)
+            if not too_many and not is_over:
+                break
+            writes.append((self.first_chunk, None))
+            self.settled_us = end_us
+            self.first_chunk, self.chunk_ends = self.first_chunk + 1, self.chunk_ends[1:]
+            if self._chunks is not None:
+                self._chunks = self._chunks[1:]
+        if writes:
+            self._forget_spent()
+        return writes
 
     @property
-    def _has_archive(self) -> bool:
-        return self._chunks is not None or self._archive is not None
+    def _kept(self) -> int:
+        """How many entries are kept, or fewer: a chunk has `CHUNK_ENTRIES` or more."""
+        return self._journal.count + CHUNK_ENTRIES * len(self.chunk_ends)
 
-    def _archived(self) -> list[Entry]:
-        if self._archive is None:
-            assert self._chunks is not None
-            self._archive = [entry for chunk in self._chunks for entry in chunk.entries()]
-        return self._archive
+    def _may_settle(self, kept: int, until_us: int | None = None) -> bool:
+        """Whether the creation is among the entries up to an instant (or any), or cannot be in time any more."""
+        creation = self._tip.creation
+        if creation is not None:
+            return until_us is None or creation.at_us <= until_us
+        return self.settled_us >= 0 or kept > CREATION_MAY_FOLLOW
 
-    def _refold(
-        self, before: list[Entry], after: list[Entry], book: RulesBook, horizon_us: int, deltas: Deltas
-    ) -> Iterator[None]:
-        """Replace the journal: take away what the old one contributed, add what the new one does.
+    def _settle(self, entries: list[Entry], count: int) -> None:
+        """Let the journal's first entries go for good: the base becomes the state after them."""
+        base = self._start(self._base, entries)
+        _forgetting(base, entries[:count])
+        left = entries[count:]
+        self.settled_us = entries[count - 1].at_us
+        self._base = encode_contact(base) if left else None
+        self._journal = journal_of(left)
+        self._forget_spent()
 
-        Both are folded from the mark, if they differ after it only. Else the mark is set anew, where the entries past
-        the lateness window end: so a contact whose events always come in some disorder has a short journal too.
-        """
-        change, taken = Deltas(), Deltas()
-        mark, length = self._mark, self._mark_length
-        if mark is not None and self._is_as_before(before, after, length):
-            tip = decode_contact(mark)
-            yield from _folding(decode_contact(mark), before[length:], book, taken)
+    def _forget_spent(self) -> None:
+        """Keep of conversations that closed before what is kept only hashes of their ids; of a quiet contact all."""
+        tip = self._tip
+        if self._base is None:
+            closed = closed_of(tip)
+        elif self.chunk_ends:
+            return  # chunks hold states of their own; they are told apart when they go
         else:
-            mark, length = None, 0
-            tip = self._start(after)
-            yield from _folding(self._start(before), before, book, taken)
-            settled = bisect_left(after, horizon_us, key=_instant)
-            if settled >= CHUNK_ENTRIES:
-                yield from _folding(tip, after[:settled], book, change)
-                mark, length = encode_contact(tip), settled
-        yield from _folding(tip, after[length:], book, change)
-        change.add(taken, -1)
-        change.clear_zeros()
-        yield
-        journal = journal_of(after, self._start_ms())
-        deltas.add(change, 1)
-        self._tip, self._journal = tip, journal
-        if mark is not self._mark:
-            self._set_mark(mark, length)
+            base = decode_contact(self._base)
+            closed = closed_of(base)
+            spend(base, closed)
+            self._base = encode_contact(base)
+        spend(tip, closed)
 
-    def _is_as_before(self, before: list[Entry], after: list[Entry], length: int) -> bool:
-        """Whether a new journal's first entries, and the creation they are read with, are those of the present one."""
-        if self._base is None and creation_in(after) is not creation_in(before):
-            return False
-        if len(after) < length:
-            return False
-        return all(after[place] is before[place] for place in range(length))
 
-    def _start_ms(self) -> int:
-        return max(self.archived_until_us // 1000, 0)
+def _begun_by(event: Event) -> Iterator[str]:
+    """The conversations that an event may begin, or spend the id of."""
+    if isinstance(event, ContactAbsorbed):
+        yield from (known.id for known in event.open_conversations or ())
+    elif event.rank in MAKE_KNOWN:
+        conversation: str = event.conversation_id  # type: ignore[union-attr]  # every event of that topic has one
+        yield conversation
+        if isinstance(event, ConversationTransferred) and event.to_conversation_id is not None:
+            yield event.to_conversation_id
 
-    def _start(self, journal: list[Entry]) -> Contact:
-        return born_as(creation_in(journal)) if self._base is None else decode_contact(inflated(self._base))
 
-    def _fold_whole(self, after: list[Entry], book: RulesBook, deltas: Deltas) -> Iterator[None]:
-        """Replace archive and journal."""
-        before = self._archived() + self._journal.entries()
-        change, taken = Deltas(), Deltas()
-        yield from _folding(born_as(creation_in(before)), before, book, taken)
-        contact = born_as(creation_in(after))
-        archived = bisect_right(after, self.archived_until_us, key=_instant)
-        yield from _folding(contact, after[:archived], book, change)
-        base = deflated(encode_contact(contact))
-        yield from _folding(contact, after[archived:], book, change)
-        change.add(taken, -1)
-        change.clear_zeros()
-        yield
-        journal = journal_of(after[archived:], self._start_ms())
-        deltas.add(change, 1)
-        self._tip = contact
-        self._base = base
-        self._set_mark(None, 0)
-        self._archive, self._journal = after[:archived], journal
-        self._archive_dirty = True
+def _chunk_bytes(start: bytes | None, entries: list[Entry]) -> bytes:
+    """A chunk; ids of conversation events are left out: nothing that old is compared with them any more."""
+    return deflated(_encode((start, journal_of([_without_id(entry) for entry in entries]).parts())))
 
-    def _rewritten_archive(self) -> list[tuple[int, bytes]]:
-        """The archive in chunks again. It never needs fewer chunks than before, for none is made of fewer entries."""
-        entries = self._archived()
-        count = max(self.archive_count, 1)
-        size = -(-len(entries) // count)
-        self._archive_dirty = False
-        return [(number, encode_entries(entries[number * size : (number + 1) * size])) for number in range(count)]
+
+def _read_chunk(data: bytes) -> Chunk:
+    start, journal = _decode_chunk(inflated(data))
+    return Chunk(start, Journal(journal).entries())
+
+
+def _without_id(entry: Entry) -> Entry:
+    return msgspec.structs.replace(entry, id="") if entry.kind >= STARTED and entry.id else entry
 
 
 def _instant(entry: Entry) -> int:
     return entry.at_us
 
 
-def _begun_by(event: Event) -> Iterator[str]:
-    """The conversations that an event may begin or end."""
-    if event.rank not in (NOTED, HANDED_OFF):
-        yield event.conversation_id  # type: ignore[union-attr]  # an event of the conversations topic
-    if isinstance(event, ConversationTransferred) and event.to_conversation_id is not None:
-        yield event.to_conversation_id
+class _Nothing(list[Fact]):
+    """Takes facts that nobody needs."""
+
+    def append(self, fact: Fact, /) -> None:
+        pass
 
 
-def _folding(contact: Contact, entries: list[Entry], book: RulesBook, out: Deltas) -> Iterator[None]:
+def _as_counted(entry: Entry, first_ms: int | None, since_ms: int) -> Counted:  # noqa: ARG001 - as `Answers`
+    """Answers whose facts nobody needs."""
+    return entry.counted or (0, 0)
+
+
+def _forgetting(contact: Contact, entries: list[Entry]) -> None:
+    """Step a contact through entries whose facts are settled."""
+    nothing = _Nothing()
+    for entry in entries:
+        step(contact, entry, _as_counted, nothing)
+
+
+def _folding(
+    contact: Contact, entries: list[Entry], answers: Answers, out: Facts
+) -> Generator[None, None, list[Entry]]:
+    """Step a contact through entries, in slices; the entries as they were counted."""
+    counted: list[Entry] = []
     for first in range(0, len(entries), _SLICE_ENTRIES):
         for entry in entries[first : first + _SLICE_ENTRIES]:
-            step(contact, entry, book, out)
+            counted.append(with_counted(entry, step(contact, entry, answers, out)))  # noqa: PERF401 - in slices
         yield
-
-
-def fold_entries(contact: Contact, entries: list[Entry], book: RulesBook, out: Deltas) -> Contact:
-    """The contact after these entries; what they made true is added to `out`."""
-    for entry in entries:
-        step(contact, entry, book, out)
-    return contact
+    return counted

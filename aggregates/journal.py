@@ -1,38 +1,31 @@
-"""A contact's entries in few bytes: rows of small numbers over a table of the words they name.
+"""Encodes a contact's entries as rows of small numbers and a table of words.
 
-A row is a msgpack array: milliseconds since the row before, a code (kind, flags, actor, hour and local day packed into
-one integer), the event's id, and the places of the other words in the table; what is rare stands at the end and is
-left out where a row has none of it. Rows are only ever appended, so a state is written without making all of them
-anew, and they are read only when an event comes late: a contact that comes back after months costs its newest state.
-
-A chunk of the archive is a journal too, deflated, and without the ids of conversation events: nothing that old is
-compared with them any more, and within the archive the order is settled.
+A row is a msgpack array: microseconds since the row before, a code (kind, flags, actor, hour and local day packed into
+one integer), the event's id, and the indices of the other words in the table; what is rare, such as the numbers that an
+answer was counted with, stands at the end and is left out where a row has none of it. Rows are only ever appended, so a
+state is written without making all of them anew, and they are read only when an event comes late: a contact that comes
+back after weeks costs its newest state.
 """
 
-from bisect import bisect_left
 from typing import Any, Final
 
 import msgspec
 
-from aggregates.deflate import deflated, inflated
 from aggregates.entry import STARTED, Entry
 from aggregates.localtime import DAY_MS, EPOCH_DAY
 
 _ACTORS: Final[list[str | None]] = [None, "contact", "advisor", "import", "bot", "system"]
 _ACTOR_CODES: Final[dict[str | None, int]] = {actor: code for code, actor in enumerate(_ACTORS)}
 
-_SEARCHED_ROWS: Final = 64
-_SEARCHES: Final = 32
-"""An id is looked for in the rows' bytes; in more than so many rows only so often, then entries are found by id."""
+_SEARCHED_ROWS: Final = 256
+"""Up to how many rows an id is looked for in their bytes; beyond, the ids are remembered."""
 
-JournalParts = tuple[int, int, int, list[str], list[int], bytes]
-
-_REST_US: Final = 10
-"""Where in a row microseconds stand."""
+JournalParts = tuple[int, int, int, list[str], list[bytes], bytes]
+"""The first entry's instant, the last one's, how many there are, the words, the versions of the
+settings, and the rows."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_rows = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
-_decode_chunk = msgspec.msgpack.Decoder(JournalParts).decode
 
 
 class Journal:
@@ -41,12 +34,11 @@ class Journal:
     __slots__ = (
         "_by_id",
         "_entries",
+        "_indices",
         "_last",
-        "_last_ms",
-        "_places",
+        "_last_us",
         "_rows",
-        "_searches",
-        "_start_ms",
+        "_start_us",
         "_words",
         "count",
         "versions",
@@ -54,32 +46,30 @@ class Journal:
 
     def __init__(self, parts: JournalParts) -> None:
         """The journal of another's `parts`."""
-        start_ms, last_ms, count, words, versions, rows = parts
+        start_us, last_us, count, words, versions, rows = parts
         self.count = count
         self.versions = versions
-        """The versions of the rules that the entries name; perhaps more."""
-        self._start_ms = start_ms
-        self._last_ms = last_ms
+        """The versions of the settings that the entries name; perhaps more."""
+        self._start_us = start_us
+        self._last_us = last_us
         self._words = words
         self._rows = bytearray(rows)
-        self._places: dict[str | None, int] | None = None
+        self._indices: dict[str | None, int] | None = None
         self._by_id: dict[str, Entry] | None = None
-        self._searches = 0
         self._entries: list[Entry] | None = None if count else []
         self._last: Entry | None = None
 
     def parts(self) -> JournalParts:
-        """From when the first row's milliseconds count, the last entry's, how many there are, the words, the versions
-        of the rules, and the rows. Entries that were read are forgotten: they would be most of a cache's memory.
-        """
-        self._entries = self._by_id = None
-        return self._start_ms, self._last_ms, self.count, self._words, self.versions, bytes(self._rows)
+        """What `Journal` makes an equal one of. Entries that were read are forgotten: they are most of the memory."""
+        self._entries = None
+        return self._start_us, self._last_us, self.count, self._words, self.versions, bytes(self._rows)
 
     def append(self, entry: Entry) -> None:
         """Add an entry behind all others."""
         at_us = entry.at_us
-        at_ms = at_us // 1000
-        day = entry.day - EPOCH_DAY - at_ms // DAY_MS  # -1, 0 or 1, by the zone
+        if not self.count:
+            self._start_us = self._last_us = at_us
+        day = entry.day - EPOCH_DAY - at_us // (1000 * DAY_MS)  # -1, 0 or 1, by the zone
         code = entry.kind | entry.flags << 4 | _ACTOR_CODES[entry.actor] << 8 | entry.hour << 11
         if day:
             code |= (2 * day if day > 0 else -2 * day - 1) << 16
@@ -87,35 +77,48 @@ class Journal:
         version = len(versions) - 1
         if version < 0 or versions[version] != entry.rules:
             version = self._version(entry.rules)
-        places = self._places
-        if places is None:
-            places = self._places = _places_of(self._words)
-        try:
-            row = [at_ms - self._last_ms, code, entry.id, version, places[entry.channel], places[entry.conversation]]
-            moves = entry.group is not None or entry.to_conversation is not None
-            if moves or entry.origin is not None or entry.sequence or at_us % 1000:
-                row += [
-                    places[entry.advisor],
-                    places[entry.group],
-                    places[entry.to_conversation],
-                    places[entry.origin],
-                    at_us % 1000,
-                    entry.sequence,
-                ]
-            elif entry.advisor is not None:
-                row.append(places[entry.advisor])
-        except KeyError:
-            self._learn(entry, places)
-            self.append(entry)
-            return
+        indices = self._indices
+        if indices is None:
+            indices = self._indices = {word: index for index, word in enumerate(self._words, 1)}
+            indices[None] = 0
+        channel = indices.get(entry.channel)
+        if channel is None:
+            channel = self._learned(entry.channel)
+        conversation = indices.get(entry.conversation)
+        if conversation is None:
+            conversation = self._learned(entry.conversation)
+        advisor = indices.get(entry.advisor)
+        if advisor is None:
+            advisor = self._learned(entry.advisor)
+        row: list[Any] = [at_us - self._last_us, code, entry.id, version, channel, conversation]
+        if (
+            entry.group is None
+            and entry.reason is None
+            and entry.origin is None
+            and entry.to_conversation is None
+            and not entry.sequence
+            and entry.since_ms is None
+            and not entry.conversations
+        ):
+            if entry.counted:
+                row += (advisor, entry.counted)
+            elif advisor:
+                row.append(advisor)
+        else:
+            row += self._rest_of_row(entry, advisor)
         self._rows += _encode(row)
         self.count += 1
         self._last = entry
-        self._last_ms = at_ms
+        self._last_us = at_us
         if self._by_id is not None:
             self._by_id[entry.id] = entry
         if self._entries is not None:
             self._entries.append(entry)
+
+    @property
+    def first_us(self) -> int:
+        """The oldest entry's instant; of an empty journal any."""
+        return self._start_us
 
     def last(self) -> Entry | None:
         """The newest entry."""
@@ -123,38 +126,19 @@ class Journal:
             self._last = self.entries()[-1]
         return self._last
 
-    def known(self, event_id: str) -> Entry | None:
-        """The entry of this id, if there is one."""
-        if self._by_id is not None:
-            return self._by_id.get(event_id)
-        if self.count > _SEARCHED_ROWS:
-            self._searches += 1
-            if self._searches > _SEARCHES:
-                self._by_id = {entry.id: entry for entry in self.entries()}
-                return self._by_id.get(event_id)
-        if _encode(event_id) not in self._rows:
-            return None
-        if self.count > _SEARCHED_ROWS:
-            self._by_id = {entry.id: entry for entry in self.entries()}
-            return self._by_id.get(event_id)
-        for entry in self.entries():
-            if entry.id == event_id:
-                return entry
-        return None
+    @property
+    def has_conversation_ids(self) -> bool:
+        """Whether any conversation event still has its id."""
+        return any(entry.id and entry.kind >= STARTED for entry in self.entries())
 
-    def count_from(self, at_us: int, most: int) -> int:
-        """How many entries happened then or later, counted up to `most`."""
-        if self._entries is not None:
-            return min(most, self.count - bisect_left(self._entries, at_us, key=_instant))
-        count, at_ms, from_ms = 0, self._last_ms, at_us // 1000
-        # Milliseconds are told without making entries of rows; the last of them may have begun before.
-        for row in reversed(_decode_rows(_array_head(self.count) + self._rows)):
-            if at_ms < from_ms or count >= most:
-                break
-            rest_us: int = row[_REST_US] if len(row) > _REST_US else 0
-            count += at_ms * 1000 + rest_us >= at_us
-            at_ms -= row[0]
-        return count
+    def known(self, event_id: str) -> Entry | None:
+        """The entry of an id, if there is one."""
+        if self._by_id is None:
+            # Most ids are new: they are looked for in the bytes before any row is read.
+            if self.count <= _SEARCHED_ROWS and _encode(event_id) not in self._rows:
+                return None
+            self._by_id = {entry.id: entry for entry in self.entries() if entry.id}
+        return self._by_id.get(event_id)
 
     def entries(self) -> list[Entry]:
         """All entries, in order; read only. Raises `ValueError` when the bytes are damaged."""
@@ -164,99 +148,89 @@ class Journal:
 
     def _read(self) -> list[Entry]:
         entries: list[Entry] = []
-        at_ms = self._start_ms
+        at_us = self._start_us
         words = self._words
         for row in _decode_rows(_array_head(self.count) + self._rows):
             width = len(row)
-            step_ms: int = row[0]
             code: int = row[1]
-            at_ms += step_ms
-            wide = width > _REST_US
+            at_us += row[0]
             day = code >> 16
             day = day >> 1 if not day & 1 else -((day + 1) >> 1)
-            rest_us: int = row[_REST_US] if wide else 0
-            sequence: int = row[11] if wide else 0
+            group, to_conversation, origin = row[9] if width > 9 else (0, 0, 0)
+            sequence, since_ms, since_day, conversations = row[10:14] if width > 10 else (0, None, 0, ())
             entries.append(
                 Entry(
-                    at_ms * 1000 + rest_us,
+                    at_us,
                     sequence,
                     code & 15,
                     row[2],
                     self.versions[row[3]],
-                    day + EPOCH_DAY + at_ms // DAY_MS,
+                    day + EPOCH_DAY + at_us // (1000 * DAY_MS),
                     code >> 11 & 31,
                     code >> 4 & 15,
                     _ACTORS[code >> 8 & 7],
                     _word(words, row[4]),
                     _word(words, row[5]),
                     _word(words, row[6]) if width > 6 else None,
-                    _word(words, row[7]) if wide else None,
-                    _word(words, row[8]) if wide else None,
-                    _word(words, row[9]) if wide else None,
+                    _word(words, group),
+                    _word(words, to_conversation),
+                    _word(words, origin),
+                    _word(words, row[8]) if width > 8 else None,
+                    since_ms,
+                    since_day,
+                    tuple((conversation, channel) for conversation, channel in conversations),
+                    tuple(row[7]) if width > 7 else (),
                 )
             )
         return entries
 
-    def _learn(self, entry: Entry, places: dict[str | None, int]) -> None:
-        """Give each of the entry's words a place."""
-        words = (entry.channel, entry.conversation, entry.advisor, entry.group, entry.to_conversation, entry.origin)
-        for word in words:
-            if word not in places:
-                assert word is not None
-                self._words.append(word)
-                places[word] = len(self._words)
+    def _rest_of_row(self, entry: Entry, advisor: int) -> list[Any]:
+        """What stands in a row behind what all rows have, of an entry that has more than an advisor and numbers."""
+        moves = [self._learned(word) for word in (entry.group, entry.to_conversation, entry.origin)]
+        reason = self._learned(entry.reason)
+        rare = _rare(entry)
+        if rare:
+            return [advisor, entry.counted, reason, moves, *rare]
+        if any(moves):
+            return [advisor, entry.counted, reason, moves]
+        if reason:
+            return [advisor, entry.counted, reason]
+        return [advisor, entry.counted] if entry.counted else [advisor]
 
-    def _version(self, version: int) -> int:
+    def _learned(self, word: str | None) -> int:
+        """The index of a word; a new one is given one."""
+        assert self._indices is not None
+        index = self._indices.get(word)
+        if index is None:
+            assert word is not None
+            self._words.append(word)
+            index = self._indices[word] = len(self._words)
+        return index
+
+    def _version(self, version: bytes) -> int:
         if version in self.versions:
             return self.versions.index(version)
         self.versions.append(version)
         return len(self.versions) - 1
 
 
-def _instant(entry: Entry) -> int:
-    return entry.at_us
-
-
-def journal_of(entries: list[Entry], start_ms: int = 0) -> Journal:
+def journal_of(entries: list[Entry]) -> Journal:
     """A journal of these entries, which are in order."""
-    journal = Journal((start_ms, start_ms, 0, [], [], b""))
+    journal = Journal((0, 0, 0, [], [], b""))
     for entry in entries:
         journal.append(entry)
     return journal
 
 
-def encode_entries(entries: list[Entry]) -> bytes:
-    """The bytes of a chunk of an archive. The ids of conversation events are left out."""
-    return deflated(_encode(journal_of([_settled(entry) for entry in entries]).parts()))
+def _rare(entry: Entry) -> list[Any]:
+    """What few entries have: a sequence, what was absorbed. Empty where all of it is missing."""
+    if entry.sequence or entry.since_ms is not None or entry.conversations:
+        return [entry.sequence, entry.since_ms, entry.since_day, entry.conversations]
+    return []
 
 
-def decode_chunk(data: bytes) -> Journal:
-    """A chunk, whose entries are not read yet. Raises `ValueError` when the bytes are damaged."""
-    return Journal(_decode_chunk(inflated(data)))
-
-
-def decode_entries(data: bytes) -> list[Entry]:
-    """The entries of a chunk; the id of a conversation event is empty, but in chunks of earlier builds.
-
-    Raises `ValueError` when the bytes are damaged.
-    """
-    return decode_chunk(data).entries()
-
-
-def _settled(entry: Entry) -> Entry:
-    return entry if entry.kind < STARTED else msgspec.structs.replace(entry, id="")
-
-
-def _places_of(words: list[str]) -> dict[str | None, int]:
-    """Places count from 1; 0 is none."""
-    places: dict[str | None, int] = {None: 0}
-    for word in words:
-        places[word] = len(places)
-    return places
-
-
-def _word(words: list[str], place: int) -> str | None:
-    return words[place - 1] if place else None
+def _word(words: list[str], index: int) -> str | None:
+    return words[index - 1] if index else None
 
 
 def _array_head(count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Between instants (UTC milliseconds since 1970) and what a clock on the wall shows in an IANA zone.
+"""Converts between instants (UTC milliseconds) and local time in an IANA zone.
 
 Days are numbered as `date.toordinal()` numbers them. A wall reading is written as an integer too: the milliseconds
 from 1970-01-01T00:00 to it, as if no clock had ever been changed (`wall_ms`).
@@ -92,6 +92,14 @@ class LocalCalendar:
         """The day number the wall clock shows at an instant."""
         return self.day_and_hour(instant_ms)[0]
 
+    def time_of_day_ms(self, instant_ms: int) -> int:
+        """What the wall clock shows at an instant, in milliseconds since midnight."""
+        return (instant_ms + offset_ms(self._zone, instant_ms)) % DAY_MS
+
+    def first_instant_ms(self, day_number: int, time_ms: int) -> int:
+        """When the wall clock first shows a time on a day; if it skips it, the first instant after the gap."""
+        return first_instant_ms(self._zone, midnight_wall_ms(day_number) + time_ms)
+
     def day_bounds_ms(self, day_number: int) -> tuple[int, int]:
         """The half-open period `[start_ms, end_ms)` of a day: from its first midnight to the next day's.
 
@@ -104,13 +112,21 @@ class LocalCalendar:
         start_ms = first_instant_ms(self._zone, midnight_wall_ms(day_number))
         return start_ms, first_instant_ms(self._zone, midnight_wall_ms(day_number + 1))
 
-    def hours_of_day(self, day_number: int) -> list[int]:
+    def hours_of_day(self, day_number: int, until_ms: int | None = None) -> list[int]:
         """How often each of the hours 0 to 23 occurs on a day: 24 numbers, each 0, 1 or 2.
+
+        With `until_ms`, only hours that have begun by that instant count.
 
         An hour occurs as often as the clock shows the moment of it that it shows most often, so a part of an hour
         counts as the hour: an event can fall into it. When Lord Howe goes back from 02:00 to 01:30, hour 1 occurs
         twice, for the readings from 01:30 on do; when it goes forward from 02:00 to 02:30, hour 2 still occurs once.
         """
+        if until_ms is not None:
+            today = self.day_of(until_ms)
+            if day_number > today + 1:
+                return [0] * 24
+            if day_number >= today - 1:
+                return list(_hours_begun(self._zone, day_number, until_ms))
         return list(_hours_of_day(self._zone, day_number))
 
     def _find_offset_of_utc_day(self, utc_day: int) -> int | None:
@@ -124,9 +140,15 @@ class LocalCalendar:
 
 @lru_cache(maxsize=_REMEMBERED_HOURS)
 def _hours_of_day(zone: tzinfo, day_number: int) -> tuple[int, ...]:
+    return _hours_begun(zone, day_number, None)
+
+
+def _hours_begun(zone: tzinfo, day_number: int, until_ms: int | None) -> tuple[int, ...]:
     midnight = midnight_wall_ms(day_number)
     start_ms = first_instant_ms(zone, midnight)
     end_ms = last_instant_ms(zone, midnight + DAY_MS)
+    if until_ms is not None:
+        end_ms = min(end_ms, until_ms + 1)
     runs = _wall_runs(zone, start_ms, end_ms)
     if runs == [(midnight, midnight + DAY_MS)]:
         return (1,) * 24

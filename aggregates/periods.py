@@ -43,14 +43,22 @@ def period(start: date, end: date) -> Period:
 
 
 def presets(today: date) -> dict[str, Period]:
-    """The named periods as of a day of the account."""
-    first = today.replace(day=1)
-    last_month_end = first - timedelta(1)
+    """The named periods as of a day of the account. Weeks begin on Monday."""
+    monday = today - timedelta(today.weekday())
+    month = today.replace(day=1)
+    quarter = month.replace(month=month.month - (month.month - 1) % 3)
+    last_month_end, last_quarter_end = month - timedelta(1), quarter - timedelta(1)
     return {
         "today": Period(today, today),
         "yesterday": Period(today - timedelta(1), today - timedelta(1)),
         "last_7_days": Period(today - timedelta(6), today),
         "last_30_days": Period(today - timedelta(29), today),
-        "this_month": Period(first, today),
+        "this_month": Period(month, today),
         "last_month": Period(last_month_end.replace(day=1), last_month_end),
+        "this_week": Period(monday, today),
+        "last_week": Period(monday - timedelta(7), monday - timedelta(1)),
+        "last_90_days": Period(today - timedelta(89), today),
+        "this_quarter": Period(quarter, today),
+        "last_quarter": Period(last_quarter_end.replace(day=1, month=last_quarter_end.month - 2), last_quarter_end),
+        "this_year": Period(today.replace(month=1, day=1), today),
     }

@@ -1,317 +1,135 @@
-"""The report: the `metrics` object of any range of days under any filters, from cubes of days and roll-ups."""
+"""The boxes of the report: the `metrics` object of any range of days under any filters, each from the rows it counts.
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+Which facts a box counts, and by which of their dimensions filters choose, stands here and in `aggregates/lists.py`,
+which shows the same rows.
+"""
+
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 
-from aggregates.cube import (
-    ADVISOR,
-    VALUES_KEY,
-    Cube,
-    Sets,
-    Slice,
-    added_numbers,
-    decode_sets,
-    decode_slice,
-    decode_values,
-    matches,
-    ordered_values,
-    query_keys,
-    sets_key,
-)
-from aggregates.durations import Durations
-from aggregates.filters import Filters
+from aggregates import facts
+from aggregates.day_block import KINDS, OTHER, Numbers
+from aggregates.filters import Filters, Values
 from aggregates.localtime import LocalCalendar
-from aggregates.months import (
-    Span,
-    SpanDetail,
-    SpanPeople,
-    SpanSlice,
-    decode_span_detail,
-    decode_span_people,
-    decode_span_people_of_table,
-    decode_span_slice,
-    detail_key,
-)
-from aggregates.people import People, PeopleCounter
 from aggregates.periods import Period
+from aggregates.quantiles import DISTRIBUTION_EDGES_MS, Durations, order_of
+from aggregates.rows import KindRows, Rows, by_name, counts, distinct, tally
 from schemas.accounts import WEEKDAYS
+from schemas.limits import MAX_TABLE_ROWS
 
 Metrics = dict[str, Any]
 
+_BY_ADVISOR: Final = (facts.FIRST_RESPONSE, facts.RESPONSE, facts.TOUCH, facts.CLOSED, facts.UNCOUNTED)
+TABLES: Final = ("advisor", "group", "channel")
+_UP_TO_SECONDS: Final = [*(edge / 1000 for edge in DISTRIBUTION_EDGES_MS), None]
+_CLOCKS: Final = (
+    ("elapsed", "elapsed_ms", facts.WITHIN_ELAPSED),
+    ("business", "business_ms", facts.WITHIN_BUSINESS),
+)
+_ORIGIN_FLAGS: Final = {
+    "engaged": facts.ENGAGED,
+    "closed": facts.CLOSED_ONCE,
+    "resolved": facts.RESOLVED,
+    "at_rest": facts.AT_REST,
+}
 
-def needed_keys(filters: Filters) -> list[bytes]:
-    """The fields of each day's cube that `metrics` reads, its tables apart."""
-    return [*query_keys(filters), sets_key(filters.mask), VALUES_KEY]
+
+class Selection(NamedTuple):
+    """The rows of a range that match filters, by box."""
+
+    first_response: KindRows
+    response: KindRows
+    touches: KindRows
+    actions: KindRows
+    started: KindRows
+    closed: KindRows
+    uncounted: KindRows
+    new_contacts: KindRows
+    origins: KindRows
+    waiting: KindRows
 
 
-def table_filters(filters: Filters, cubes: Iterable[Cube]) -> dict[str, list[Filters]]:
-    """The filters of each row of the tables per advisor, group and channel: one value each of those that occurred.
+def select(rows: Rows, filters: Filters, cut_ms: int | None = None) -> Selection:
+    """The rows of each box; with a cut, only those whose instant lies before it.
 
-    A row's own `needed_keys` must then be in the cubes that `metrics` is given.
+    The instant of a first response is then the later of creation and answer: what was not there yet is left out.
     """
-    groups: set[str | None] = set()
-    channels: set[str | None] = set()
-    advisors: set[str | None] = set()
-    for cube in cubes:
-        if VALUES_KEY in cube:
-            _, day_groups, day_channels, day_advisors = decode_values(cube[VALUES_KEY])
-            groups.update(day_groups)
-            channels.update(day_channels)
-            advisors.update(day_advisors)
-    return {
-        "advisor": [
-            msgspec.structs.replace(filters, advisor=(value,))
-            for value in ordered_values(advisors)
-            if value is not None and matches(filters.advisor, value)
-        ],
-        "group": [
-            msgspec.structs.replace(filters, group=(value,))
-            for value in ordered_values(groups)
-            if matches(filters.group, value)
-        ],
-        "channel": [
-            msgspec.structs.replace(filters, channel=(value,))
-            for value in ordered_values(channels)
-            if matches(filters.channel, value)
-        ],
-    }
+    contacts = rows.kind(facts.CONTACT)
+    present = contacts.take((contacts["flags"] & (facts.DELETED | facts.MERGED)) == 0)
+    found = Selection(
+        first_response=rows.kind(facts.FIRST_RESPONSE).matching(filters, advisor=True),
+        response=rows.kind(facts.RESPONSE).matching(filters, advisor=True),
+        touches=rows.kind(facts.TOUCH).matching(filters, advisor=True),
+        actions=rows.kind(facts.ACTION).matching(filters),
+        started=rows.kind(facts.STARTED).matching(filters),
+        closed=rows.kind(facts.CLOSED).matching(filters, advisor=True),
+        uncounted=rows.kind(facts.UNCOUNTED).matching(filters, advisor=True),
+        new_contacts=contacts.matching(filters, group="entry_group"),
+        origins=present.matching(filters),
+        waiting=rows.kind(facts.WAITING).matching(filters),
+    )
+    if cut_ms is None:
+        return found
+    created = np.full(len(rows.contacts), np.iinfo(np.int64).min)
+    created[contacts["contact"]] = contacts["at_ms"]
+    answers = found.first_response
+    known = np.maximum(answers["at_ms"], created[answers["contact"]])
+    before = Selection(*(box.take(box["at_ms"] < cut_ms) for box in found))
+    return before._replace(first_response=answers.take(known < cut_ms))
 
 
 def metrics(
     period: Period,
-    cubes: Mapping[int, Cube],
+    rows: Rows,
     filters: Filters,
     calendar: LocalCalendar,
-    tables: Mapping[str, list[Filters]] | None = None,
-    spans: Mapping[Span, Cube] | None = None,
+    *,
+    as_of_ms: int | None = None,
+    tables: bool = True,
 ) -> Metrics:
-    """The metrics object.
+    """The metrics object of a period from the rows of its days.
 
-    `cubes` holds the cube, or just its needed fields, of each day of the period that has one. Days of spans whose
-    roll-up (`aggregates.months`), or just its needed fields, is in `spans` are not looked at; the spans must be
-    `usable` for the period. It makes no difference to any number whether a span comes by days or whole.
+    Hours count as occurred once they have begun by `as_of_ms`; `None` counts all of them. Where a table would have more
+    rows than `MAX_TABLE_ROWS`, `rows_left_out` says how many it lacks.
     """
-    parts = _Parts(period, cubes, spans or {})
-    document = _Total(parts, filters, _people(parts, filters, None)[None]).document(calendar)
-    for name, rows in (tables or {}).items():
-        people = _people(parts, filters, name)
-        document[f"by_{name}"] = [_table_row(parts, name, row, people) for row in rows]
+    boxes = _Boxes(period, select(rows, filters), filters)
+    document = boxes.whole()
+    document["heatmap_occurrences"] = occurrences(period, calendar, as_of_ms)
+    if tables:
+        left_out = {}
+        for name in TABLES:
+            values, left_out[name] = _table_values(rows, name, getattr(filters, name))
+            document[f"by_{name}"] = boxes.table(name, values, rows)
+        if any(left_out.values()):
+            document["rows_left_out"] = left_out
     return document
 
 
-class _Parts:
-    """What a period is added up from."""
+def metrics_to_date(period: Period, rows: Rows, filters: Filters, calendar: LocalCalendar, cut_ms: int) -> Metrics:
+    """The metrics of an earlier period up to an instant: what its report would have shown of it then.
 
-    def __init__(self, period: Period, cubes: Mapping[int, Cube], spans: Mapping[Span, Cube]) -> None:
-        rolled_up = {day for span in spans for day in span.days}
-        self.period = period
-        self.spans = [(span.first, rolled) for span, rolled in sorted(spans.items())]
-        self.days = [(day, cubes[day]) for day in period.days if day in cubes and day not in rolled_up]
-        self.dates = [(day, date.fromordinal(day).isoformat()) for day in period.days]
-        self._people: dict[tuple[bytes, ...], _DecodedPeople] = {}
-
-    def people(self, day_key: bytes, span_keys: Sequence[bytes], *, dated: bool) -> "_DecodedPeople":
-        """The sets of days and the people of spans under these keys, with the days of each if `dated`.
-
-        A table and the whole often share them; the whole, which needs days, must ask first.
-        """
-        decode: Callable[[bytes], SpanPeople] = decode_span_people if dated else decode_span_people_of_table
-        found = self._people.get((day_key, *span_keys))
-        if found is None:
-            found = self._people[day_key, *span_keys] = _DecodedPeople(
-                [(day, decode_sets(cube[day_key])) for day, cube in self.days if day_key in cube],
-                [(first, decode(rolled[key])) for first, rolled in self.spans for key in span_keys if key in rolled],
-            )
-        return found
+    Facts that say what a contact is now are left out: origins, who waits, and how many were deleted or merged.
+    """
+    document = _Boxes(period, select(rows, filters, cut_ms), filters).whole()
+    document["heatmap_occurrences"] = occurrences(period, calendar, cut_ms - 1)
+    del document["origins"], document["waiting"]
+    if document["new_contacts"] is not None:
+        del document["new_contacts"]["deleted"], document["new_contacts"]["merged"]
+    return document
 
 
-class _DecodedPeople(NamedTuple):
-    days: list[tuple[int, Sets]]
-    spans: list[tuple[int, SpanPeople]]
-
-
-def _table_row(parts: _Parts, name: str, filters: Filters, people: Mapping[str | None, People]) -> Metrics:
-    (value,) = getattr(filters, name)
-    total = _Total(parts, filters, people[value], whole=False)
-    row = {name: value, **total.row()}
-    if name != "advisor":
-        row["waiting"] = total.waiting_box()
-    return row
-
-
-def _people(parts: _Parts, filters: Filters, table: str | None) -> Mapping[str | None, People]:
-    """The people under the filters, per value of the table's dimension."""
-    counter = PeopleCounter(filters, table, parts.period.days.start)
-    decoded = parts.people(counter.day_key, counter.span_keys, dated=table is None)
-    for first, people in decoded.spans:
-        counter.add_span(first, people)
-    for day, sets in decoded.days:
-        counter.add_day(day, sets)
-    return counter.people()
-
-
-class _Total:
-    """What the parts of a period add up to: for a `document` if `whole`, else for the `row` of a table."""
-
-    def __init__(self, parts: _Parts, filters: Filters, people: People, *, whole: bool = True) -> None:
-        self._dates = parts.dates
-        self._by_advisor = bool(filters.mask & ADVISOR)
-        self._people = people
-        keys = query_keys(filters)
-        spans = [decode_span_slice(rolled[key]) for _, rolled in parts.spans for key in keys if key in rolled]
-        days = [(day, decode_slice(cube[key])) for day, cube in parts.days for key in keys if key in cube]
-        slices: list[SpanSlice | Slice] = [*spans, *(part for _, part in days)]
-        self._first_response = Durations(
-            [part.first_response for part in spans], [part.first_response for _, part in days]
-        )
-        self._response = Durations([part.response for part in spans], [part.response for _, part in days])
-        self._numbers = added_numbers(slices)
-        self._oldest_ms = min((part.oldest_ms for part in slices if part.oldest_ms is not None), default=None)
-        by_channel: defaultdict[str, int] = defaultdict(int)
-        by_opener: defaultdict[str, int] = defaultdict(int)
-        for rolled_up in spans:
-            for channel, opener, n in rolled_up.conversations:
-                by_channel[channel] += n
-                by_opener[opener] += n
-        for _, part in days:
-            for channel, opener, _, n in part.conversations:
-                by_channel[channel] += n
-                by_opener[opener] += n
-        self._by_channel, self._by_opener = by_channel, by_opener
-        self._cells = [[0] * 24 for _ in WEEKDAYS]
-        self._origins: dict[str | None, list[int]] = {}
-        # Of each day that has any: new contacts, new conversations, closures.
-        self._days: dict[int, tuple[int, int, int]] = {}
-        if whole:
-            for first, rolled in parts.spans:
-                for key in map(detail_key, keys):
-                    if key in rolled:
-                        self._add_detail(first, decode_span_detail(rolled[key]))
-            for day, part in days:
-                self._add_day(day, part)
-
-    def _add_detail(self, first: int, detail: SpanDetail) -> None:
-        for weekday, hour, n in detail.hours:
-            self._cells[weekday][hour] += n
-        for origin, *counts in detail.origins:
-            self._add_origin(origin, *counts)
-        for days_after, *counts in detail.days:
-            self._add_counts(first + days_after, *counts)
-
-    def _add_day(self, day: int, part: Slice) -> None:
-        hours = self._cells[(day - 1) % 7]
-        for _, _, hour, n in part.conversations:
-            hours[hour] += n
-        for origin, engaged, closed, resolved, n in part.origins:
-            self._add_origin(origin, n, n * engaged, n * closed, n * resolved)
-        conversations = sum(n for *_, n in part.conversations)
-        self._add_counts(day, part.live + part.deleted + part.merged, conversations, part.closed + part.transferred)
-
-    def _add_origin(self, origin: str | None, contacts: int, engaged: int, closed: int, resolved: int) -> None:
-        row = self._origins.setdefault(origin, [0, 0, 0, 0])
-        row[0] += contacts
-        row[1] += engaged
-        row[2] += closed
-        row[3] += resolved
-
-    def _add_counts(self, day: int, contacts: int, conversations: int, closures: int) -> None:
-        had = self._days.get(day, (0, 0, 0))
-        self._days[day] = (had[0] + contacts, had[1] + conversations, had[2] + closures)
-
-    def document(self, calendar: LocalCalendar) -> Metrics:
-        by_advisor = self._by_advisor
-        return {
-            "first_response": self._first_response.box(),
-            "response": self._response.box(),
-            "interactions": self._interactions_box(),
-            "new_contacts": None if by_advisor else self._contacts_box(),
-            "new_conversations": None if by_advisor else self._conversations_box(),
-            "closed_conversations": self._closed_box(),
-            "origins": None if by_advisor else self._origin_rows(),
-            "heatmap": None if by_advisor else self._heatmap(),
-            "heatmap_occurrences": self._occurrences(calendar),
-            "waiting": self.waiting_box(),
-            "uncounted_advisor_messages": self._numbers["uncounted"],
-        }
-
-    def row(self) -> Metrics:
-        """The boxes of a table's row: those of `document`, without days and distributions."""
-        row: Metrics = {
-            "first_response": self._first_response.box(whole=False),
-            "response": self._response.box(whole=False),
-            "interactions": self._interactions_box(whole=False),
-        }
-        by_advisor = self._by_advisor
-        if not by_advisor:
-            row["new_contacts"] = self._contacts_box(whole=False)
-            row["new_conversations"] = self._conversations_box(whole=False)
-        row["closed_conversations"] = self._closed_box(whole=False)
-        return row
-
-    def _by_day(self, values: Mapping[int, Any], empty: Any) -> dict[str, Any]:
-        return {text: values.get(day, empty) for day, text in self._dates}
-
-    def _counts_by_day(self, place: int) -> dict[str, int]:
-        return self._by_day({day: counts[place] for day, counts in self._days.items()}, 0)
-
-    def _interactions_box(self, *, whole: bool = True) -> Metrics:
-        people = self._people
-        box: Metrics = {"contacts": people.contacts, "advisor_contacts": people.advisor_contacts}
-        if whole:
-            days = {day: {"contacts": c, "advisor_contacts": a} for day, (c, a) in people.days.items()}
-            box["by_day"] = self._by_day(days, {"contacts": 0, "advisor_contacts": 0})
-        return box
-
-    def _contacts_box(self, *, whole: bool = True) -> Metrics:
-        live, deleted, merged = (self._numbers[name] for name in ("live", "deleted", "merged"))
-        box: Metrics = {"total": live + deleted + merged, "deleted": deleted, "merged": merged}
-        if whole:
-            box["by_day"] = self._counts_by_day(0)
-        return box
-
-    def _conversations_box(self, *, whole: bool = True) -> Metrics:
-        box: Metrics = {
-            "total": sum(self._by_channel.values()),
-            "active_contacts": self._people.active,
-            "by_channel": dict(sorted(self._by_channel.items())),
-            "by_opener": dict(sorted(self._by_opener.items())),
-        }
-        if whole:
-            box["by_day"] = self._counts_by_day(1)
-        return box
-
-    def _closed_box(self, *, whole: bool = True) -> Metrics:
-        closed, transferred = self._numbers["closed"], self._numbers["transferred"]
-        box: Metrics = {"total": closed + transferred, "closed": closed, "transferred": transferred}
-        if whole:
-            box["by_day"] = self._counts_by_day(2)
-        return box
-
-    def _origin_rows(self) -> list[Metrics]:
-        rows = sorted(self._origins.items(), key=lambda item: (-item[1][0], item[0] is None, item[0] or ""))
-        names = ("new_contacts", "engaged", "closed", "resolved")
-        return [{"origin": origin, **dict(zip(names, row, strict=True))} for origin, row in rows]
-
-    def _heatmap(self) -> dict[str, list[int]]:
-        return dict(zip(WEEKDAYS, self._cells, strict=True))
-
-    def _occurrences(self, calendar: LocalCalendar) -> dict[str, list[int]]:
-        cells: dict[str, list[int]] = {}
-        for place, weekday in enumerate(WEEKDAYS):
-            hours = (calendar.hours_of_day(day) for day, _ in self._dates if (day - 1) % 7 == place)
-            cells[weekday] = [*map(sum, zip([0] * 24, *hours, strict=True))]
-        return cells
-
-    def waiting_box(self) -> Metrics | None:
-        """Who is still waiting; a contact that waits has no advisor to filter by."""
-        if self._by_advisor:
-            return None
-        waiting, snoozed = self._numbers["waiting"], self._numbers["snoozed"]
-        return {"contacts": waiting, "snoozed": snoozed, "oldest": instant_text(self._oldest_ms)}
+def occurrences(period: Period, calendar: LocalCalendar, as_of_ms: int | None) -> dict[str, list[int]]:
+    """How often each hour of each weekday has begun within the period, by `as_of_ms` if given."""
+    cells = [[0] * 24 for _ in WEEKDAYS]
+    for day in period.days:
+        hours = cells[(day - 1) % 7]
+        for hour, times in enumerate(calendar.hours_of_day(day, as_of_ms)):
+            hours[hour] += times
+    return dict(zip(WEEKDAYS, cells, strict=True))
 
 
 def instant_text(instant_ms: int | None) -> str | None:
@@ -319,3 +137,289 @@ def instant_text(instant_ms: int | None) -> str | None:
     if instant_ms is None:
         return None
     return datetime.fromtimestamp(instant_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# --- the report as a whole -------------------------------------------------------------------------------------------
+
+
+class _Times:
+    """The rows of one of the two times, and their durations on both clocks."""
+
+    def __init__(self, rows: KindRows) -> None:
+        self.rows = rows
+        self.clocks = {clock: Durations(rows[column]) for clock, column, _ in _CLOCKS}
+
+    def by(self, codes: Numbers, length: int) -> list[Metrics]:
+        """How many, and the quantiles, of the rows of each code."""
+        elapsed, business = (self.clocks[clock].quantiles_by(codes, length, (0.5, 0.9)) for clock, _, _ in _CLOCKS)
+        return [
+            {
+                "count": count,
+                "elapsed": {"median": elapsed_median, "p90": elapsed_p90},
+                "business": {"median": business_median, "p90": business_p90},
+            }
+            for count, elapsed_median, elapsed_p90, business_median, business_p90 in zip(
+                counts(codes, length), *elapsed, *business, strict=True
+            )
+        ]
+
+    def boxes(self, codes: Numbers, length: int) -> list[Metrics]:
+        """The same, with the shares within target and how many had no schedule."""
+        flags = self.rows["flags"]
+        targeted = _counts_with(flags, facts.TARGETED, codes, length)
+        within = {clock: _counts_with(flags, flag, codes, length) for clock, _, flag in _CLOCKS}
+        without_schedule = _counts_with(flags, facts.WITHOUT_SCHEDULE, codes, length)
+        return [
+            box
+            | {
+                "within_target": {
+                    clock: found[code] / targeted[code] if targeted[code] else None for clock, found in within.items()
+                },
+                "without_schedule": without_schedule[code],
+            }
+            for code, box in enumerate(self.by(codes, length))
+        ]
+
+    def distribution(self) -> dict[str, list[Metrics]]:
+        return {
+            clock: [
+                {"up_to": up_to, "count": count}
+                for up_to, count in zip(_UP_TO_SECONDS, times.distribution(), strict=True)
+            ]
+            for clock, times in self.clocks.items()
+        }
+
+
+class _Boxes:
+    def __init__(self, period: Period, selection: Selection, filters: Filters) -> None:
+        self._by_advisor = filters.advisor is not None
+        if not self._by_advisor:  # contacts are counted once for each table: that is faster when they are in order
+            in_order = order_of(selection.actions["contact"])
+            selection = selection._replace(actions=selection.actions.take(in_order))
+        self._rows = selection
+        self._times = {name: _Times(getattr(selection, name)) for name in ("first_response", "response")}
+        self._first_day = period.days.start
+        self._dates = [date.fromordinal(day).isoformat() for day in period.days]
+
+    def whole(self) -> Metrics:
+        rows = self._rows
+        by_advisor = self._by_advisor
+        return {
+            **{name: self._durations(times) for name, times in self._times.items()},
+            "interactions": self._interactions(),
+            "new_contacts": None if by_advisor else self._new_contacts(),
+            "new_conversations": None if by_advisor else self._new_conversations(),
+            "closed_conversations": self._closed(),
+            "origins": None if by_advisor else _origins(rows.origins),
+            "heatmap": None if by_advisor else _heatmap(rows.started),
+            "waiting": None if by_advisor else waiting_box(rows.waiting),
+            "uncounted_advisor_messages": rows.uncounted.size,
+        }
+
+    def _days(self, rows: KindRows) -> Numbers:
+        """The day of each row, counted from the period's first: two bytes are enough for it."""
+        return (rows["day"] - self._first_day).astype(np.uint16)
+
+    def _by_day(self, days: Numbers) -> dict[str, int]:
+        return dict(zip(self._dates, counts(days, len(self._dates)), strict=True))
+
+    def _durations(self, times: _Times) -> Metrics:
+        days = times.by(self._days(times.rows), len(self._dates))
+        return {
+            **times.boxes(*_all_alike(times.rows))[0],
+            "distribution": times.distribution(),
+            "by_day": dict(zip(self._dates, days, strict=True)),
+        }
+
+    def _interactions(self) -> Metrics:
+        touches = self._rows.touches
+        days = self._days(touches)
+        contacts = self._by_day(distinct(days, touches["visit"])[0])
+        pairs = self._by_day(distinct(days, touches["advisor"], touches["visit"])[0])
+        return {
+            "contacts": sum(contacts.values()),
+            "advisor_contacts": sum(pairs.values()),
+            "by_day": {day: {"contacts": contacts[day], "advisor_contacts": pairs[day]} for day in self._dates},
+        }
+
+    def _new_contacts(self) -> Metrics:
+        rows = self._rows.new_contacts
+        return {**_contact_counts(rows, *_all_alike(rows))[0], "by_day": self._by_day(self._days(rows))}
+
+    def _new_conversations(self) -> Metrics:
+        started, actions = self._rows.started, self._rows.actions
+        box = _conversation_counts(started, actions, *_all_alike(started), _all_alike(actions)[0])[0]
+        return {**box, "by_day": self._by_day(self._days(started))}
+
+    def _closed(self) -> Metrics:
+        closed = self._rows.closed
+        return {**_closed_counts(closed, *_all_alike(closed))[0], "by_day": self._by_day(self._days(closed))}
+
+    def table(self, name: str, values: Sequence[str | None], rows: Rows) -> list[Metrics]:
+        """The report once more for each value of a dimension, in few boxes."""
+        chosen = self._rows
+        length = len(values) + 1  # one more for all other values, which is not shown
+        place_of = np.full(len(rows.names(name)), len(values), dtype=np.min_scalar_type(len(values)))
+        for place, value in enumerate(values):
+            place_of[rows.code(name, value)] = place
+
+        def places(box: KindRows, column: str = name) -> Numbers:
+            found: Numbers = place_of[box[column]]
+            return found
+
+        touches, closed, waiting = chosen.touches, chosen.closed, chosen.waiting
+        boxes: dict[str, Sequence[Metrics | None]] = {
+            **{box: times.boxes(places(times.rows), length) for box, times in self._times.items()},
+            "interactions": _interaction_counts(touches, places(touches), length),
+        }
+        if name != "advisor" and not self._by_advisor:
+            new, started, actions = chosen.new_contacts, chosen.started, chosen.actions
+            entered = places(new, "entry_group" if name == "group" else name)
+            boxes["new_contacts"] = _contact_counts(new, entered, length)
+            boxes["new_conversations"] = _conversation_counts(
+                started, actions, places(started), length, places(actions)
+            )
+        boxes["closed_conversations"] = _closed_counts(closed, places(closed), length)
+        if name != "advisor":
+            boxes["waiting"] = [None] * length if self._by_advisor else _waiting_boxes(waiting, places(waiting), length)
+        return [
+            {name: value, **{box: found[place] for box, found in boxes.items()}} for place, value in enumerate(values)
+        ]
+
+
+# --- boxes, one for each code of a column ----------------------------------------------------------------------------
+
+
+def _all_alike(rows: KindRows) -> tuple[Numbers, int]:
+    """One code for all rows: the box of all of them."""
+    return np.zeros(rows.size, dtype=np.uint8), 1
+
+
+def _counts_with(flags: Numbers, flag: int, codes: Numbers, length: int) -> list[int]:
+    return counts(codes[(flags & flag) != 0], length)
+
+
+def _interaction_counts(touches: KindRows, codes: Numbers, length: int) -> list[Metrics]:
+    contacts = counts(distinct(codes, touches["visit"])[0], length)
+    pairs = counts(distinct(codes, touches["advisor"], touches["visit"])[0], length)
+    return [{"contacts": contacts[code], "advisor_contacts": pairs[code]} for code in range(length)]
+
+
+def _contact_counts(rows: KindRows, codes: Numbers, length: int) -> list[Metrics]:
+    flags, total = rows["flags"], counts(codes, length)
+    deleted = _counts_with(flags, facts.DELETED, codes, length)
+    merged = _counts_with(flags, facts.MERGED, codes, length)
+    return [{"total": total[code], "deleted": deleted[code], "merged": merged[code]} for code in range(length)]
+
+
+def _conversation_counts(
+    started: KindRows, actions: KindRows, codes: Numbers, length: int, action_codes: Numbers
+) -> list[Metrics]:
+    total = counts(codes, length)
+    active = counts(distinct(action_codes, actions["contact"])[0], length)
+    by_channel, by_opener = (_name_counts(started, column, codes) for column in ("channel", "text"))
+    return [
+        {
+            "total": total[code],
+            "active_contacts": active[code],
+            "by_channel": by_channel.get(code, {}),
+            "by_opener": by_opener.get(code, {}),
+        }
+        for code in range(length)
+    ]
+
+
+def _closed_counts(rows: KindRows, codes: Numbers, length: int) -> list[Metrics]:
+    total = counts(codes, length)
+    transferred = _counts_with(rows["flags"], facts.TRANSFERRED, codes, length)
+    return [
+        {"total": total[code], "closed": total[code] - transferred[code], "transferred": transferred[code]}
+        for code in range(length)
+    ]
+
+
+def _name_counts(rows: KindRows, column: str, codes: Numbers) -> dict[int, dict[str, int]]:
+    """Of each code that occurs, how often each name of a column does; ordered by name."""
+    names = rows.all.names(column)
+    (found, named), times = tally(codes, rows[column])
+    by_code: dict[int, dict[str, int]] = {}
+    for code, place, count in zip(found.tolist(), named.tolist(), times.tolist(), strict=True):
+        name = names[place]
+        if name is not None:
+            by_code.setdefault(code, {})[name] = count
+    return {code: dict(sorted(of_code.items())) for code, of_code in by_code.items()}
+
+
+def _origins(rows: KindRows) -> list[Metrics]:
+    names = rows.all.names("origin")
+    flags, codes, length = rows["flags"], rows["origin"], len(names)
+    columns = [counts(codes, length), *(_counts_with(flags, flag, codes, length) for flag in _ORIGIN_FLAGS.values())]
+    found = [(names[code], *numbers) for code, numbers in enumerate(zip(*columns, strict=True)) if numbers[0]]
+    found.sort(key=lambda row: (-row[1], row[0] is None, row[0] or ""))
+    if len(found) > MAX_TABLE_ROWS:
+        rest = [*map(sum, zip(*(numbers for _, *numbers in found[MAX_TABLE_ROWS - 1 :]), strict=True))]
+        found = [*found[: MAX_TABLE_ROWS - 1], (OTHER, *rest)]
+    return [dict(zip(("origin", "new_contacts", *_ORIGIN_FLAGS), row, strict=True)) for row in found]
+
+
+def _heatmap(started: KindRows) -> dict[str, list[int]]:
+    cells = counts((started["day"] - 1) % 7 * 24 + started["flags"], 7 * 24)
+    return {weekday: cells[24 * place : 24 * place + 24] for place, weekday in enumerate(WEEKDAYS)}
+
+
+def waiting_box(rows: KindRows) -> Metrics:
+    """Who waits: how many, how many of them snoozed, and since when the oldest does."""
+    return _waiting_boxes(rows, *_all_alike(rows))[0]
+
+
+def _waiting_boxes(rows: KindRows, codes: Numbers, length: int) -> list[Metrics]:
+    contacts = counts(codes, length)
+    snoozed = _counts_with(rows["flags"], facts.SNOOZED, codes, length)
+    oldest = np.full(length, np.iinfo(np.int64).max)
+    np.minimum.at(oldest, codes, rows["at_ms"].astype(np.int64))
+    return [
+        {"contacts": count, "snoozed": snoozed[code], "oldest": instant_text(int(oldest[code])) if count else None}
+        for code, count in enumerate(contacts)
+    ]
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def with_only(filters: Filters, name: str, value: str | None) -> Filters:
+    """The filters of a table's row."""
+    return msgspec.structs.replace(filters, **{name: (value,)})
+
+
+def known_values(rows: Rows) -> dict[str, list[str | None]]:
+    """The values of each dimension that occurred in the range, whatever the filters, in order; `None` last."""
+    return {dimension: _occurred(rows, dimension) for dimension in ("origin", "group", "channel", "advisor")}
+
+
+def _occurred(rows: Rows, dimension: str) -> list[str | None]:
+    none: list[str | None] = [] if all(column.all() for column in _columns(rows, dimension)) else [None]
+    return by_name(rows.names(dimension)[1:]) + none
+
+
+def _table_values(rows: Rows, dimension: str, wanted: Values | None) -> tuple[list[str | None], int]:
+    """The values of a table's rows, in order, and how many are left out: the rarest ones, when there are too many."""
+    values = [
+        value
+        for value in _occurred(rows, dimension)
+        if (wanted is None or value in wanted) and (value is not None or dimension == "group")
+    ]
+    if len(values) <= MAX_TABLE_ROWS:
+        return values, 0
+    length = len(rows.names(dimension))
+    times = np.sum([np.bincount(column, minlength=length) for column in _columns(rows, dimension)], axis=0)
+    frequent = sorted(values, key=lambda value: -times[rows.code(dimension, value)])[:MAX_TABLE_ROWS]
+    return by_name(frequent), len(values) - MAX_TABLE_ROWS
+
+
+def _columns(rows: Rows, dimension: str) -> list[Numbers]:
+    """The columns in which a dimension's values occur."""
+    kinds = _BY_ADVISOR if dimension == "advisor" else range(KINDS)
+    columns = [rows.column(kind, dimension) for kind in kinds]
+    if dimension == "group":
+        columns.append(rows.column(facts.CONTACT, "entry_group"))
+    return columns

@@ -1,124 +1,251 @@
-"""A day's counters one by one, at the finest grain its cube has: for those who compute numbers of their own.
+"""The facts of a range of days as columns, and which of them match filters: what every number and list is made from.
 
-A *row table* takes one kind of counter out of the finest slices (`aggregates.cube`): one row for each combination of
-dimensions that occurred, with its count. Added up under the same filters, rows give the counts of the `metrics` object,
-exactly; durations come as the bins of the sketch, so that quantiles computed from them are the published ones.
-
-Two numbers cannot be had in rows that add up: interactions and active contacts are counts of *distinct* contacts, and a
-contact reached by two advisors, or on two channels, belongs to both rows and is still one contact.
+`Rows.of` puts days together, and also what it has put together before: the rows of a year can be made from the rows of
+its months, which a reader may keep. Nothing is put together before it is asked for. Names (origins, groups, channels,
+advisors, openers, reasons) are codes into one list for each dimension, whose first entry is `None`; contacts and
+conversations likewise.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, groupby
+from typing import Final
 
-import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from aggregates.counters import business_bins, elapsed_bins, unpacked
-from aggregates.cube import ADVISOR, CHANNEL, GROUP, ORIGIN, Cube, Slice, decode_slice, matches, slice_key
-from aggregates.filters import Filters
-from aggregates.report import instant_text
-from aggregates.sketch import value_ms
+from aggregates.day_block import DIMENSION_OF, KINDS, DayBlock, DayColumns, Numbers
+from aggregates.filters import Filters, Values
 
-Cell = str | int | float | None
-Row = tuple[Cell, ...]
-Values = tuple[str | None, ...]
+Mask = npt.NDArray[np.bool_]
 
-WITHOUT_ADVISOR = ORIGIN | GROUP | CHANNEL
-WITH_ADVISOR = WITHOUT_ADVISOR | ADVISOR
-_DIMENSIONS = ("origin", "group", "channel", "advisor")
+_NO_DAYS: Final = np.zeros((0, KINDS), dtype=np.int64)
+_NAMELESS: Final = "a damaged day block: it numbers names that it does not have"
+_NO_NUMBERS: Final = np.zeros(0, dtype="u1")
 
 
-class RowTable(NamedTuple):
-    """What a row table reads (the mask of its slices), its columns, and the rows of one slice after its dimensions."""
+class _Union:
+    """Codes for the names of several parts, and what each part's own codes become."""
 
-    mask: int
-    counted: tuple[str, ...]
-    rows: Callable[[Slice], Iterable[Row]]
+    __slots__ = ("_alike", "_new_codes", "_starts", "codes", "names")
+
+    def __init__(self, names_of: Sequence[Sequence[str | None]], first: Sequence[None] = ()) -> None:
+        self._alike = len(names_of) > 0 and all(names == names_of[0] for names in names_of)
+        self.codes: dict[str | None, int] = dict.fromkeys(first, 0)
+        learn = self.codes.setdefault
+        parts = names_of[:1] if self._alike else names_of
+        found = [learn(name, len(self.codes)) for name in chain.from_iterable(parts)]
+        self.names = list(self.codes)
+        self._new_codes = np.array(found, dtype=np.min_scalar_type(len(self.names)))
+        lengths = np.array([len(names) for names in parts], dtype=np.int64)
+        self._starts = lengths.cumsum() - lengths
+
+    def recoded(self, column: Numbers, sizes: Numbers) -> Numbers:
+        """Parts' own codes, so many of each. Raises `ValueError` for codes without a name."""
+        if self._alike:
+            if len(column) and int(column.max()) >= len(self.names):
+                raise ValueError(_NAMELESS)
+            return column
+        try:
+            found: Numbers = self._new_codes[np.repeat(self._starts, sizes) + column]
+        except IndexError:
+            raise ValueError(_NAMELESS) from None
+        return found
+
+
+class Rows:
+    """The facts of a range of days. Read only."""
+
+    def __init__(self, sources: Sequence["DayColumns | Rows"]) -> None:
+        self._sources = sources
+        self.days: list[int] = [day for source in sources for day in source.days]
+        self.day_sizes: Numbers = np.concatenate([_NO_DAYS, *(source.day_sizes for source in sources)])
+        self._part_sizes: Numbers = np.concatenate([_NO_DAYS, *(source.sizes for source in sources)])
+        self.sizes: Numbers = self.day_sizes.sum(axis=0, keepdims=True)
+        """The rows of each kind."""
+        self.folded: list[dict[str, int]] = [folded for source in sources for folded in source.folded]
+        """Of each day, how many names of each dimension are folded into `other`."""
+        self._kinds: dict[int, KindRows] = {}
+        self._unions: dict[str, _Union] = {}
+        self._contacts: _Union | None = None
+        self._conversations: list[Sequence[str]] | None = None
+
+    @classmethod
+    def of(cls, sources: Iterable["DayBlock | Rows"]) -> "Rows":
+        """The rows of days, or of rows of days, in the order of days."""
+        found: list[DayColumns | Rows] = []
+        for is_day, group in groupby(sources, lambda source: isinstance(source, DayBlock)):
+            if is_day:
+                found.append(DayColumns([block for block in group if isinstance(block, DayBlock)]))
+            else:
+                found += [rows for rows in group if isinstance(rows, Rows)]
+        return cls(found)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of a row's cells: the day, the slice's dimensions, what is counted."""
-        return ("day", *_DIMENSIONS[: self.mask.bit_count()], *self.counted)
+    def size(self) -> int:
+        """How many facts these are."""
+        return int(self.sizes.sum())
+
+    def kind(self, kind: int) -> "KindRows":
+        """The rows of one kind of fact."""
+        found = self._kinds.get(kind)
+        if found is None:
+            size = int(self.sizes[0, kind])
+            found = self._kinds[kind] = KindRows(self, size, lambda name: self._joined(kind, name))
+        return found
+
+    def column(self, kind: int, name: str) -> Numbers:
+        """A column of a kind, one number a row."""
+        return self.kind(kind)[name]
+
+    def names(self, dimension: str) -> Sequence[str | None]:
+        """The name of each code of a dimension; the first is `None`."""
+        return self._union(dimension).names
+
+    def code(self, dimension: str, name: str | None) -> int | None:
+        """The code of a name; `None` for one that does not occur."""
+        return self._union(dimension).codes.get(name)
+
+    @property
+    def contacts(self) -> list[str]:
+        """The contact of code n is `contacts[n]`."""
+        return self._contact_union().names  # type: ignore[return-value]  # no contact is None
+
+    @property
+    def conversations(self) -> list[str]:
+        """The conversation of code n is `conversations[n - 1]`; 0 is none."""
+        return [*chain.from_iterable(self._conversations_of_parts())]
+
+    # --- as a part of others -----------------------------------------------------------------------------------------
+
+    def names_of(self, dimension: str) -> list[Sequence[str | None]]:
+        return [self.names(dimension)]
+
+    def contacts_of(self) -> list[Sequence[str]]:
+        return [self.contacts]
+
+    def conversations_of(self) -> list[Sequence[str]]:
+        return [self.conversations]
+
+    # --- putting together --------------------------------------------------------------------------------------------
+
+    def _joined(self, kind: int, name: str) -> Numbers:
+        if name == "day":
+            return np.repeat(np.array(self.days, dtype=np.int32), self.day_sizes[:, kind])
+        if name == "visit":
+            # A day's rows of a kind stand by contact.
+            return np.cumsum(_changes(self.column(kind, "day"), self._own_codes(kind, "contact")), dtype=np.int32)
+        column, sizes = self._own_codes(kind, name), self._part_sizes[:, kind]
+        if name == "contact":
+            return self._contact_union().recoded(column, sizes)
+        if name == "conversation":
+            lengths = np.array([*map(len, self._conversations_of_parts())], dtype=np.int64)
+            if (column > np.repeat(lengths, sizes)).any():
+                raise ValueError(_NAMELESS)
+            return np.where(column, column + np.repeat(lengths.cumsum() - lengths, sizes), 0)
+        return self._union(DIMENSION_OF[name]).recoded(column, sizes) if name in DIMENSION_OF else column
+
+    def _conversations_of_parts(self) -> list[Sequence[str]]:
+        if self._conversations is None:
+            self._conversations = [ids for source in self._sources for ids in source.conversations_of()]
+        return self._conversations
+
+    def _own_codes(self, kind: int, name: str) -> Numbers:
+        return np.concatenate([_NO_NUMBERS, *(source.column(kind, name) for source in self._sources)])
+
+    def _union(self, column: str) -> _Union:
+        dimension = DIMENSION_OF[column]
+        if dimension not in self._unions:
+            names = [names for source in self._sources for names in source.names_of(dimension)]
+            self._unions[dimension] = _Union(names, first=[None])
+        return self._unions[dimension]
+
+    def _contact_union(self) -> _Union:
+        if self._contacts is None:
+            self._contacts = _Union([contacts for source in self._sources for contacts in source.contacts_of()])
+        return self._contacts
 
 
-def slice_prefix(mask: int) -> bytes:
-    """What the cube's fields of a mask's slices begin with, and no others do."""
-    return slice_key(mask, (None,) * mask.bit_count())[:2]
+class KindRows:
+    """Rows of one kind of fact, one number a row: `rows["at_ms"]`. Read only; a column is made when it is asked for.
 
-
-def day_rows(table: RowTable, day: int, cube: Cube, filters: Filters) -> Iterator[Row]:
-    """The rows of one day under filters, ordered by their dimensions, those without a value last.
-
-    `cube` needs the fields that begin with `slice_prefix(table.mask)`; others are passed over. A filter by advisor
-    leaves no rows where the table knows no advisor, as it makes the `metrics` object's box null.
+    Columns are those of a block, and two more: `day`, and `visit`, which numbers the contacts of each day: rows of the
+    same day and contact, and no others, share one.
     """
-    if filters.advisor is not None and not table.mask & ADVISOR:
-        return
-    found: list[tuple[Values, bytes]] = []
-    prefix = slice_prefix(table.mask)
-    for key, data in cube.items():
-        if key.startswith(prefix):
-            values = _decode_key(key)[1:]
-            if all(map(matches, filters.dimensions, values)):
-                found.append((values, data))
-    found.sort(key=lambda item: [(value is None, value or "") for value in item[0]])
-    text = date.fromordinal(day).isoformat()
-    for values, data in found:
-        for row in table.rows(decode_slice(data)):
-            yield (text, *values, *row)
+
+    __slots__ = ("_column", "_columns", "all", "size")
+
+    def __init__(self, rows: Rows, size: int, column: Callable[[str], Numbers]) -> None:
+        self.all = rows
+        """The rows of all kinds that these are of: its codes are theirs."""
+        self.size = size
+        self._column = column
+        self._columns: dict[str, Numbers] = {}
+
+    def __getitem__(self, name: str) -> Numbers:
+        found = self._columns.get(name)
+        if found is None:
+            found = self._columns[name] = self._column(name)
+        return found
+
+    def take(self, chosen: Mask | Numbers) -> "KindRows":
+        """The rows that a mask or indices choose."""
+        places = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        return KindRows(self.all, len(places), lambda name: self[name][places])
+
+    def matching(self, filters: Filters, *, group: str = "group", advisor: bool = False) -> "KindRows":
+        """The rows that match the filters; `group` names the column that a group is looked for in.
+
+        Without `advisor` the advisor filter is not looked at: the rows have none.
+        """
+        wanted = {"origin": filters.origin, group: filters.group, "channel": filters.channel}
+        if advisor:
+            wanted["advisor"] = filters.advisor
+        masks = [self._is_one_of(name, values) for name, values in wanted.items() if values is not None]
+        return self.take(np.logical_and.reduce(masks)) if masks else self
+
+    def _is_one_of(self, name: str, values: Values) -> Mask:
+        admitted = np.zeros(len(self.all.names(name)), dtype=np.bool_)
+        for value in values:
+            code = self.all.code(name, value)
+            if code is not None:
+                admitted[code] = True
+        found: Mask = admitted[self[name]]
+        return found
+
+    def texts(self, name: str) -> list[str | None]:
+        """A column of names as names."""
+        names = self.all.names(name)
+        return [names[code] for code in self[name].tolist()]
 
 
-# A key is `[mask, value, …]`; the mask is a number, the values are texts or nothing.
-_decode_any_key = msgspec.msgpack.Decoder(tuple[int | str | None, ...]).decode
+def by_name(values: Iterable[str | None]) -> list[str | None]:
+    """Names in order, `None` last."""
+    return sorted(values, key=lambda value: (value is None, value or ""))
 
 
-def _decode_key(key: bytes) -> tuple[str | None, ...]:
-    return _decode_any_key(key)  # type: ignore[return-value]  # its first member, the number, is dropped at once
+def counts(codes: Numbers, length: int) -> list[int]:
+    """How often each code below `length` occurs."""
+    found: list[int] = np.bincount(codes, minlength=length).tolist()
+    return found
 
 
-def _durations(box: str) -> Callable[[Slice], Iterator[Row]]:
-    def rows(part: Slice) -> Iterator[Row]:
-        vector = unpacked(getattr(part, box))
-        for clock, bins in (("elapsed", elapsed_bins(vector)), ("business", business_bins(vector))):
-            for index in sorted(bins):
-                yield clock, round(value_ms(index) / 1000, 6), bins[index]
-
-    return rows
-
-
-def _conversations(part: Slice) -> Iterator[Row]:
-    # A slice of the finest grain has one channel, which stands before the opener already.
-    return ((opener, hour, n) for _, opener, hour, n in part.conversations)
+def tally(*columns: Numbers) -> tuple[list[Numbers], Numbers]:
+    """The distinct combinations of columns, as columns, in order; and how often each occurs."""
+    # Columns of one or two bytes are sorted in linear time, and so are longer ones that are in order already.
+    order = np.lexsort(columns[::-1])
+    ordered = [column[order] for column in columns]
+    new = _changes(*ordered)
+    first = np.flatnonzero(new)
+    return [column[first] for column in ordered], np.diff(first, append=len(new))
 
 
-def _closures(part: Slice) -> Iterator[Row]:
-    return ((kind, n) for kind, n in (("closed", part.closed), ("transferred", part.transferred)) if n)
+def distinct(*columns: Numbers) -> list[Numbers]:
+    """The distinct combinations of columns, as columns, in order."""
+    return tally(*columns)[0]
 
 
-def _contacts(part: Slice) -> Iterator[Row]:
-    statuses = (("live", part.live), ("deleted", part.deleted), ("merged", part.merged))
-    return ((status, n) for status, n in statuses if n)
-
-
-def _outcomes(part: Slice) -> Iterator[Row]:
-    return ((int(engaged), int(closed), int(resolved), n) for _, engaged, closed, resolved, n in part.origins)
-
-
-def _waiting(part: Slice) -> Iterator[Row]:
-    if part.waiting:
-        yield part.waiting, part.snoozed, instant_text(part.oldest_ms)
-
-
-_DURATION = ("clock", "seconds", "count")
-
-ROW_TABLES: Mapping[str, RowTable] = {
-    "first_responses": RowTable(WITH_ADVISOR, _DURATION, _durations("first_response")),
-    "responses": RowTable(WITH_ADVISOR, _DURATION, _durations("response")),
-    "contacts": RowTable(WITHOUT_ADVISOR, ("status", "count"), _contacts),
-    "conversations": RowTable(WITHOUT_ADVISOR, ("opener", "hour", "count"), _conversations),
-    "closures": RowTable(WITH_ADVISOR, ("kind", "count"), _closures),
-    "outcomes": RowTable(WITHOUT_ADVISOR, ("engaged", "closed", "resolved", "count"), _outcomes),
-    "waiting": RowTable(WITHOUT_ADVISOR, ("contacts", "snoozed", "oldest"), _waiting),
-}
-"""The row tables by their names in the address."""
+def _changes(*columns: Numbers) -> Mask:
+    """Where a row differs from the one before it."""
+    found = np.ones(len(columns[0]), dtype=np.bool_)
+    found[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    return found

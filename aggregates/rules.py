@@ -1,4 +1,4 @@
-"""An account's settings, compiled for the fold: which schedule answers for an advisor, what is effective, what snoozes.
+"""An account's settings, compiled: schedules of advisors and groups, effective channels, snooze reasons.
 
 A journal names the version of the rules each of its events was read under. An answer that a late event gives another
 wait is measured by that version again. What was counted before is taken back as it was counted, without any rules.
@@ -43,6 +43,7 @@ class Rules:
     __slots__ = (
         "_clocks",
         "_default_clock",
+        "_group_clocks",
         "_reasons",
         "_schedules",
         "_snooze_reasons",
@@ -65,6 +66,9 @@ class Rules:
         self.response_target_ms = _milliseconds(settings.targets.response_seconds)
         clocks = {name: BusinessClock(versions, settings.timezone) for name, versions in settings.schedules.items()}
         self._default_clock = clocks[settings.default_schedule] if settings.default_schedule is not None else None
+        self._group_clocks = {
+            name: clocks[group.schedule] for name, group in settings.groups.items() if group.schedule is not None
+        }
         self._schedules = {advisor_id: _schedule_name(settings, advisor_id) for advisor_id in settings.advisors}
         self._clocks = {
             advisor_id: None if name is None else clocks[name] for advisor_id, name in self._schedules.items()
@@ -75,6 +79,12 @@ class Rules:
         if advisor_id is None:
             return self._default_clock
         return self._clocks.get(advisor_id, self._default_clock)
+
+    def clock_of_group(self, group_id: str | None) -> BusinessClock | None:
+        """The business clock of a wait that nobody has answered: the group's schedule, else the account's."""
+        if group_id is None:
+            return self._default_clock
+        return self._group_clocks.get(group_id, self._default_clock)
 
     def clocks(self) -> tuple[BusinessClock | None, dict[str, BusinessClock | None]]:
         """The account's clock, and each known advisor's."""

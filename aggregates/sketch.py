@@ -1,4 +1,4 @@
-"""A sketch of durations: counts in fixed bins, from which any quantile comes out within a stated error.
+"""A sketch of durations: counts in fixed bins, from which quantiles follow within a stated error.
 
 The bins are one table of boundaries, the same everywhere and for ever: exact zero, steps of 4 ms up to one second,
 then steps that grow by 1.5 %, up to a hundred years. Every edge of the published distribution is also a boundary,

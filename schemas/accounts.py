@@ -1,4 +1,4 @@
-"""An account's settings: what the accounts topic carries, whole, one record per account.
+"""Account settings: one record of the accounts topic holds all settings of an account.
 
 Only `account_id` is required. A missing list is its default, an empty one is empty. Settings that name a schedule or
 group that does not exist, a zone that is not an IANA zone, or a time that is none are refused whole: half of a
@@ -35,6 +35,7 @@ from schemas.limits import (
     MAX_TARGET_SECONDS,
     MAX_VERSIONS,
 )
+from schemas.strangers import key_hint, value_hint
 
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_SNOOZE_REASONS = ("Esperando visita", "Esperando recordatorio")
@@ -129,7 +130,9 @@ def decode_settings(value: bytes | str) -> AccountSettings:
         # An optional field that is null is missing, at any depth: drop nulls before the types are checked.
         settings = msgspec.convert(_without_nulls(_decode_value(value)), AccountSettings)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidSettings("malformed", str(error)[:500]) from None
+        hint = value_hint(value)
+        text = str(error)[:500]
+        raise InvalidSettings("malformed", text if hint is None else f"{text}; {hint}") from None
     _check(settings)
     stored = len(encode_settings(settings))
     if stored > MAX_STORED_SETTINGS_BYTES:
@@ -145,7 +148,9 @@ def decode_settings_record(key: bytes | None, value: bytes | None) -> AccountSet
         return None
     settings = decode_settings(value)
     if key is None or key != settings.account_id.encode():
-        raise InvalidSettings("key-mismatch", "the record's key is not its account_id")
+        hint = key_hint(key, settings.account_id)
+        text = "the record's key is not its account_id"
+        raise InvalidSettings("key-mismatch", text if hint is None else f"{text}; {hint}")
     return settings
 
 

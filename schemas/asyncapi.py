@@ -1,6 +1,7 @@
 """The AsyncAPI document of what goes in, made from the types; `python -m schemas.asyncapi` writes it again.
 
-`docs/asyncapi.json` describes the three topics that are read: their keys, messages with an example each, and schemas.
+`docs/reference/asyncapi.json` describes the three topics that are read: their keys, messages with an example each, and
+schemas.
 Schemas stand in it whole, so that the one file is all a tool needs. A test compares it with the code.
 """
 
@@ -13,7 +14,7 @@ from schemas.events import EVENT_TYPES, type_name
 from schemas.published import ACCOUNT, EXAMPLES, published_schemas, render
 from schemas.topics import topics
 
-FILE = Path(__file__).parents[1] / "docs" / "asyncapi.json"
+FILE = Path(__file__).parents[1] / "docs" / "reference" / "asyncapi.json"
 
 _ID = {"type": "string", "minLength": 1, "maxLength": 256}
 
@@ -37,7 +38,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Mediana: what to send",
             "version": "1",
-            "description": "Events and account settings that Mediana reads from Kafka. docs/events.md explains them. "
+            "description": "Events and account settings that Mediana reads from Kafka. docs/use/events.md explains "
+            "them. "
             "Both event topics need equally many partitions and the same partitioner.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },

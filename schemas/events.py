@@ -1,4 +1,4 @@
-"""The events of the two event topics: a closed tagged union, decoded from raw bytes.
+"""Event types of the two event topics, decoded from JSON bytes.
 
 One struct per event type, in the order that settles events of one instant (`EVENT_TYPES`). Unknown fields are ignored
 and never stored; an optional field that is `null` is missing; an empty id is malformed. A new type of event is one
@@ -8,13 +8,14 @@ struct here, one example in `schemas/examples/`, and one branch in `aggregates/c
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
 from schemas.errors import InvalidEvent, UnknownType
 from schemas.limits import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_RECORD_BYTES
+from schemas.strangers import key_hint, value_hint
 
 MAX_FUTURE = timedelta(hours=1)
 """How far `occurred_at` may be ahead of the record's own timestamp (clocks of producers differ by less)."""
@@ -103,6 +104,31 @@ class ContactMerged(BaseEvent, frozen=True, gc=False, tag="contact.merged", kw_o
     topic: ClassVar = "contacts"
 
 
+class OpenConversation(Struct, frozen=True, gc=False):
+    """A conversation that the surviving contact of a merge takes over."""
+
+    id: Id
+    channel: EventChannel
+
+
+class ContactAbsorbed(
+    BaseEvent, frozen=True, gc=False, tag="contact.absorbed", kw_only=True, rename={"from_contact": "from"}
+):
+    """On the surviving contact of a merge: what it takes over from the one that was merged away."""
+
+    from_contact: Id
+    waiting_since: Instant | None = None
+    channel: EventChannel | None = None
+    open_conversations: tuple[OpenConversation, ...] | None = None
+
+    rank: ClassVar[int] = 5
+    topic: ClassVar = "contacts"
+
+    def __post_init__(self) -> None:
+        if self.waiting_since is not None and self.channel is None:
+            raise ValueError("waiting_since needs the channel of the wait")
+
+
 class ConversationStarted(BaseEvent, frozen=True, gc=False, tag="conversation.started", kw_only=True):
     """A conversation was opened."""
 
@@ -110,7 +136,7 @@ class ConversationStarted(BaseEvent, frozen=True, gc=False, tag="conversation.st
     channel: EventChannel
     by: Literal["contact", "advisor", "bot", "system"]
 
-    rank: ClassVar[int] = 5
+    rank: ClassVar[int] = 6
     topic: ClassVar = "conversations"
 
 
@@ -120,7 +146,7 @@ class MessageReceived(BaseEvent, frozen=True, gc=False, tag="message.received", 
     conversation_id: Id
     channel: EventChannel
 
-    rank: ClassVar[int] = 6
+    rank: ClassVar[int] = 7
     topic: ClassVar = "conversations"
 
 
@@ -142,7 +168,7 @@ class MessageSent(BaseEvent, frozen=True, gc=False, tag="message.sent", kw_only=
     channel: EventChannel
     author: Author
 
-    rank: ClassVar[int] = 7
+    rank: ClassVar[int] = 8
     topic: ClassVar = "conversations"
 
 
@@ -154,7 +180,7 @@ class CallLogged(BaseEvent, frozen=True, gc=False, tag="call.logged", kw_only=Tr
     outcome: Literal["accepted", "rejected", "missed"]
     advisor_id: Id | None = None
 
-    rank: ClassVar[int] = 8
+    rank: ClassVar[int] = 9
     topic: ClassVar = "conversations"
 
     def __post_init__(self) -> None:
@@ -168,7 +194,7 @@ class NoteAdded(BaseEvent, frozen=True, gc=False, tag="note.added", kw_only=True
     conversation_id: Id
     advisor_id: Id | None = None
 
-    rank: ClassVar[int] = 9
+    rank: ClassVar[int] = 10
     topic: ClassVar = "conversations"
 
 
@@ -178,7 +204,7 @@ class ConversationHandedOff(BaseEvent, frozen=True, gc=False, tag="conversation.
     conversation_id: Id
     to_advisor_id: Id | None = None
 
-    rank: ClassVar[int] = 10
+    rank: ClassVar[int] = 11
     topic: ClassVar = "conversations"
 
 
@@ -191,7 +217,7 @@ class ConversationTransferred(BaseEvent, frozen=True, gc=False, tag="conversatio
     to_advisor_id: Id | None = None
     to_group_id: Id | None = None
 
-    rank: ClassVar[int] = 11
+    rank: ClassVar[int] = 12
     topic: ClassVar = "conversations"
 
 
@@ -202,11 +228,20 @@ class ConversationClosed(BaseEvent, frozen=True, gc=False, tag="conversation.clo
     reason: Name
     advisor_id: Id | None = None
 
-    rank: ClassVar[int] = 12
+    rank: ClassVar[int] = 13
     topic: ClassVar = "conversations"
 
 
-ContactEvent = ContactCreated | ContactDeleted | ContactRestored | ContactMoved | ContactMerged
+class ConversationResumed(BaseEvent, frozen=True, gc=False, tag="conversation.resumed", kw_only=True):
+    """The conversation's snooze ran out or was lifted."""
+
+    conversation_id: Id
+
+    rank: ClassVar[int] = 14
+    topic: ClassVar = "conversations"
+
+
+ContactEvent = ContactCreated | ContactDeleted | ContactRestored | ContactMoved | ContactMerged | ContactAbsorbed
 ConversationEvent = (
     ConversationStarted
     | MessageReceived
@@ -216,24 +251,11 @@ ConversationEvent = (
     | ConversationHandedOff
     | ConversationTransferred
     | ConversationClosed
+    | ConversationResumed
 )
 Event = ContactEvent | ConversationEvent
 
-EVENT_TYPES: tuple[type[BaseEvent], ...] = (
-    ContactCreated,
-    ContactDeleted,
-    ContactRestored,
-    ContactMoved,
-    ContactMerged,
-    ConversationStarted,
-    MessageReceived,
-    MessageSent,
-    CallLogged,
-    NoteAdded,
-    ConversationHandedOff,
-    ConversationTransferred,
-    ConversationClosed,
-)
+EVENT_TYPES: tuple[type[BaseEvent], ...] = get_args(Event)
 """Every event type, in the order that settles events of one instant and sequence; `rank` is the index."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -283,26 +305,77 @@ def _decode_timed(value: bytes | str) -> tuple[Event, int]:
         raise InvalidEvent("oversize", f"{len(value)} bytes; the most is {MAX_RECORD_BYTES}")
     try:
         event = _decode_event(value)
-        at_us = instant_us(event.occurred_at)
+        if _has_long_fraction(value if isinstance(value, bytes) else value.encode()):
+            event = _cut(value, event)
+        since = event.occurred_at - _EPOCH  # `instant_us`, in place
+        at_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise _refusal(value, error) from None
     if not EARLIEST_US <= at_us < LATEST_US:
         raise InvalidEvent("malformed", "occurred_at is before 1970 or past the year 9998")
     if event.__class__ in _HAVE_CHANNEL:
-        channel: str = event.channel  # type: ignore[union-attr]  # those classes have one
-        if channel not in _USUAL_CHANNELS and not _is_channel(channel):
+        channel: str | None = event.channel  # type: ignore[union-attr]  # those classes have one
+        if channel not in _USUAL_CHANNELS and channel is not None and not _is_channel(channel):
             raise InvalidEvent("malformed", f"{channel!r} is no channel: a lower-case word")
     return event, at_us
 
 
+class _Instants(Struct):
+    """The instants of an event as they were written."""
+
+    occurred_at: str
+    waiting_since: str | None = None
+
+
+_has_long_fraction = re.compile(rb"\.[0-9]{7}").search
+_LONG_FRACTION = re.compile(r"(\.[0-9]{6})[0-9]+")
+_decode_instants = msgspec.json.Decoder(_Instants).decode
+
+
+def _cut(value: bytes | str, event: Event) -> Event:
+    """The event with fractions of a second cut after the microsecond, where the decoder rounded them: the last moment
+    of a day stays in that day."""
+    written = _decode_instants(value)
+    cut = msgspec.structs.replace(event, occurred_at=_cut_instant(written.occurred_at))
+    if isinstance(cut, ContactAbsorbed) and written.waiting_since is not None:
+        cut = msgspec.structs.replace(cut, waiting_since=_cut_instant(written.waiting_since))
+    return cut
+
+
+def _cut_instant(text: str) -> datetime:
+    return msgspec.convert(_LONG_FRACTION.sub(r"\1", text), datetime)
+
+
 def _refusal(value: bytes | str, error: Exception) -> Exception:
+    """Why a value is refused, with what it looks like where it is none of ours. Only asked when it is."""
     try:
         name = _decode_head(value).type
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         name = None
-    if name is not None and name not in _KNOWN_TYPES:
+    hint = _instant_hint(value, str(error)) or value_hint(value)
+    if name is not None and name not in _KNOWN_TYPES and hint is None:
         return UnknownType(name)
-    return InvalidEvent("malformed", str(error)[:500])
+    text = str(error)[:_MOST_OF_ERROR]
+    return InvalidEvent("malformed", text if hint is None else f"{text}; {hint}")
+
+
+_MOST_OF_ERROR = 500
+_INSTANT_PATH = re.compile(r"(?:datetime|timezone).*at `\$\.([a-z_]+)`")
+_LIKE_AN_INSTANT = re.compile(r"[\d\s:./,+TZ-]{1,40}")
+
+
+def _instant_hint(value: bytes | str, error: str) -> str | None:
+    """What is no instant, and how one is written. Only what looks like one is shown: other text may be anybody's."""
+    found = _INSTANT_PATH.search(error)
+    if found is None:
+        return None
+    try:
+        content = msgspec.json.decode(value)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    text = str(content.get(found[1]) if isinstance(content, dict) else None)
+    shown = repr(text) if _LIKE_AN_INSTANT.fullmatch(text) else "no instant"
+    return f"{found[1]} is {shown}: send RFC 3339 with seconds and an offset, as 2026-11-22T11:30:00Z"
 
 
 def decode_record(
@@ -325,7 +398,9 @@ def decode_timed_record(
     if event.topic != topic:
         raise InvalidEvent("wrong-topic", f"{type_name(event)} belongs on the {event.topic} topic")
     if key is None or key != event.contact_id.encode():
-        raise InvalidEvent("key-mismatch", "the record's key is not its contact_id; it would split the contact in two")
+        hint = key_hint(key, event.contact_id)
+        text = "the record's key is not its contact_id; it would split the contact in two"
+        raise InvalidEvent("key-mismatch", text if hint is None else f"{text}; {hint}")
     if at_us > (timestamp_ms + _MAX_FUTURE_MS) * 1000:
         raise InvalidEvent("future", "occurred_at is more than an hour ahead of the record's timestamp")
     return event, at_us

@@ -1,4 +1,4 @@
-"""Every bound on what comes from outside: one row each, and `docs/limits.md` shows them all.
+"""Limits on everything that comes from outside, one row each; `docs/run/limits.md` shows them.
 
 A limit is enforced where the value is decoded or taken in, by the module that its row names. Values that fit are never
 changed; what happens to one that does not fit is part of the row.
@@ -31,7 +31,7 @@ MAX_CONTACT_ENTRIES: Final = 20_480
 MAX_CONTACT_OPEN_CONVERSATIONS: Final = 1_000
 MAX_CONTACT_CONVERSATIONS: Final = 20_000
 """Twenty-five a day for the 800 days that are kept."""
-MAX_CONTACT_ARCHIVE_CHUNKS: Final = 8_192
+MAX_CONTACT_CHUNKS: Final = 2_048
 MOST_PAIRS: Final = 64
 MOST_TOUCHES: Final = 256
 MAX_BATCH_BYTES: Final = 16 << 20
@@ -59,7 +59,10 @@ LAST_YEAR: Final = 9998
 """From the year 9999 on, local days leave the calendar."""
 MAX_FILTER_VALUES: Final = 100
 MAX_FILTER_COMBINATIONS: Final = 1_000
-"""A question reads one slice for each combination of its filters' values, and does so for each day."""
+"""More than anybody picks by hand; it keeps addresses and answers short."""
+
+MAX_PAGE_ROWS: Final = 1_000
+MAX_PAGE_OFFSET: Final = 10_000_000
 
 MAX_PARTITIONS: Final = 10_000
 MAX_HORIZON_STEP_DAYS: Final = 7
@@ -70,6 +73,10 @@ MAX_REQUEST_EVENTS: Final = 10_000
 MAX_REJECTIONS: Final = 1_000
 MAX_REJECTION_DETAIL: Final = 300
 
+MAX_CELL_BYTES: Final = 16 << 20
+"""Texts of messages stand in exports; Python's own limit of 128 KiB is less than a long e-mail."""
+MAX_WORKBOOK_BYTES: Final = 1 << 30
+
 HTTP_CONNECTIONS: Final = 2_000
 """Twice the listeners that the page takes (`streams.web.revisions`); each idle one costs some 20 kB."""
 HTTP_HEADER_SECONDS: Final = 15
@@ -79,6 +86,8 @@ HTTP_BODY_SECONDS: Final = 20
 HTTP_UNREAD_SECONDS: Final = 20
 HTTP_LINE_BYTES: Final = 8_190
 HTTP_HEADERS: Final = 100
+MAX_DAY_NAMES: Final = 2000
+MAX_TABLE_ROWS: Final = 2000
 
 LIMITS: Final = (
     Limit(
@@ -266,6 +275,22 @@ LIMITS: Final = (
         "streams/ingest/room.py",
     ),
     Limit(
+        "max_cell_bytes",
+        MAX_CELL_BYTES,
+        "characters",
+        "a cell of a CSV file that `import` reads",
+        "the row is an error, `bad-row`",
+        "streams/ingest/tables.py",
+    ),
+    Limit(
+        "max_workbook_bytes",
+        MAX_WORKBOOK_BYTES,
+        "bytes",
+        "a workbook that `import` reads, unpacked",
+        "refused: save it as CSV",
+        "streams/ingest/tables.py",
+    ),
+    Limit(
         "max_request_events",
         MAX_REQUEST_EVENTS,
         "events",
@@ -351,7 +376,7 @@ LIMITS: Final = (
         "bytes",
         "what the records of one Kafka record batch are decompressed to",
         "the records within it are read; the others are skipped, one dead letter `batch-too-large` names their offsets",
-        "streams/records/decompression.py",
+        "streams/kafka/decompress.py",
     ),
     Limit(
         "max_contact_entries",
@@ -378,19 +403,19 @@ LIMITS: Final = (
         "aggregates/history.py",
     ),
     Limit(
-        "max_contact_archive_chunks",
-        MAX_CONTACT_ARCHIVE_CHUNKS,
+        "max_contact_chunks",
+        MAX_CONTACT_CHUNKS,
         "chunks of 32 events or more",
-        "older events of one contact that are read again for a late event of the contacts topic",
-        "the late event is set aside as `contact-too-large`, a dead letter",
+        "older events of one contact that its own late events can still come before",
+        "the oldest are settled: what belongs before them is set aside as `too-late`, a dead letter",
         "aggregates/history.py",
     ),
     Limit(
         "most_pairs",
         MOST_PAIRS,
         "pairs",
-        "channel and group in which one contact was active",
-        "later pairs count as one: channel `other`, no group",
+        "channel and group in which one contact was active on one day",
+        "later ones of the day are left out of the active contacts under a filter",
         "aggregates/contact.py",
     ),
     Limit(
@@ -400,6 +425,38 @@ LIMITS: Final = (
         "advisor, channel and group that reached one contact on one day",
         "later ones of the day are left out of the interactions",
         "aggregates/contact.py",
+    ),
+    Limit(
+        "max_page_rows",
+        MAX_PAGE_ROWS,
+        "rows",
+        "rows of a list in one answer of the page's API; a CSV file has all of them",
+        "refused, status 422 `bad_page`: ask for the next page",
+        "streams/web/query.py",
+    ),
+    Limit(
+        "max_page_offset",
+        MAX_PAGE_OFFSET,
+        "rows",
+        "rows of a list before the first one of an answer",
+        "refused, status 422 `bad_page`: narrow the range or the filters",
+        "streams/web/query.py",
+    ),
+    Limit(
+        "max_day_names",
+        MAX_DAY_NAMES,
+        "names",
+        "different origins, groups, channels, advisors or closing reasons of an account's day, each",
+        "the most frequent keep their names in reports, all others count as `other`; a notice says how many",
+        "aggregates/day_block.py",
+    ),
+    Limit(
+        "max_table_rows",
+        MAX_TABLE_ROWS,
+        "rows",
+        "a report's table by advisor, group or channel, or its origins",
+        "tables show the most frequent, and `rows_left_out` how many they lack; origins add the others up as `other`",
+        "aggregates/report.py",
     ),
 )
 """All limits, in the order of the page."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from schemas.accounts import CLOSE_PATTERN, DATE_PATTERN, OPENING_PATTERN, WEEKDAYS, AccountSettings
-from schemas.events import EVENT_TYPES, BaseEvent, MessageSent, type_name
+from schemas.events import EVENT_TYPES, BaseEvent, ContactAbsorbed, MessageSent, type_name
 from schemas.snapshot import Snapshot
 
 FOLDER = Path(__file__).parent / "json"
@@ -53,6 +53,9 @@ def _event_schema(struct: type[BaseEvent]) -> dict[str, Any]:
         author = schema["$defs"]["Author"]
         author["if"] = {"properties": {"kind": {"const": "advisor"}}}
         author["then"] = {"required": ["id"], "properties": {"id": {"type": "string"}}}
+    if struct is ContactAbsorbed:
+        schema["if"] = {"properties": {"waiting_since": {"type": "string"}}, "required": ["waiting_since"]}
+        schema["then"] = {"required": ["channel"], "properties": {"channel": {"type": "string"}}}
     if "outcome" in schema["properties"]:
         schema["if"] = {"properties": {"outcome": {"enum": ["accepted", "rejected"]}}}
         schema["then"] = {"required": ["advisor_id"], "properties": {"advisor_id": {"type": "string"}}}

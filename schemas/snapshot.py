@@ -1,4 +1,4 @@
-"""The snapshot document: the report of one account as it stands in Redis, and the `metrics` object inside it.
+"""The snapshot document: an account's published report, and the `metrics` object in it.
 
 These types describe the document for readers: the published JSON Schema is generated from them, and tests hold real
 documents to it. Durations are seconds, dates are the account's calendar days (both ends included), instants are RFC
@@ -54,6 +54,14 @@ class Distribution(Struct, kw_only=True):
     business: list[Bucket]
 
 
+class DurationsOfDay(Struct, kw_only=True):
+    """Answers of a day and how long they took; `null` where there were none."""
+
+    count: Count
+    elapsed: Quantiles
+    business: Quantiles
+
+
 class Durations(Struct, kw_only=True):
     """Answers and how long they took: wall clock (`elapsed`), and the advisor's working hours only (`business`)."""
 
@@ -63,6 +71,7 @@ class Durations(Struct, kw_only=True):
     within_target: Shares
     without_schedule: Annotated[Count, Meta(description="answers by advisors without a schedule: business = elapsed")]
     distribution: Distribution | None = None
+    by_day: dict[Day, DurationsOfDay] | None = None
 
 
 class ContactsOfDay(Struct, kw_only=True):
@@ -116,6 +125,7 @@ class Origin(Struct, kw_only=True):
     engaged: Count
     closed: Count
     resolved: Count
+    at_rest: Annotated[Count, Meta(description="of `closed`, those without a conversation that is open now")]
 
 
 class Waiting(Struct, kw_only=True):
@@ -183,6 +193,38 @@ class Metrics(Struct, kw_only=True):
     by_channel: list[ChannelRow] | None = None
 
 
+class NewContactsToDate(Struct, kw_only=True):
+    """Contacts created before an instant."""
+
+    total: Count
+    by_day: dict[Day, Count]
+
+
+class MetricsToDate(Struct, kw_only=True):
+    """The numbers of an earlier period up to an instant: of what had happened by then.
+
+    What says how a contact is now is left out: origins, who waits, and how many were deleted or merged.
+    """
+
+    first_response: Durations
+    response: Durations
+    interactions: Interactions
+    new_contacts: NewContactsToDate | None
+    new_conversations: NewConversations | None
+    closed_conversations: ClosedConversations
+    heatmap: dict[Weekday, Hours] | None
+    heatmap_occurrences: dict[Weekday, Hours]
+    uncounted_advisor_messages: Count
+
+
+class PreviousPeriodToDate(Struct, kw_only=True, rename={"from_": "from"}):
+    """As many days, just before, as far as they had run at the same time of the day that today is compared with."""
+
+    from_: Day
+    to: Day
+    metrics: MetricsToDate
+
+
 class PreviousPeriod(Struct, kw_only=True, rename={"from_": "from"}):
     """As many days, just before."""
 
@@ -195,6 +237,7 @@ class Period(PreviousPeriod, kw_only=True, rename={"from_": "from"}):
     """A preset range of days, and the one before it."""
 
     previous: PreviousPeriod
+    previous_to_date: PreviousPeriodToDate | None = None
 
 
 class Periods(Struct, kw_only=True):
@@ -206,6 +249,12 @@ class Periods(Struct, kw_only=True):
     last_30_days: Period
     this_month: Period
     last_month: Period
+    this_week: Period
+    last_week: Period
+    last_90_days: Period
+    this_quarter: Period
+    last_quarter: Period
+    this_year: Period
 
 
 class Lag(Struct, kw_only=True):
@@ -259,6 +308,9 @@ class Snapshot(Struct, kw_only=True):
     as_of_before: Annotated[
         UtcInstant | None,
         Meta(description="the revision before was as of this later instant: a clock is or was wrong; else null"),
+    ]
+    next_due_at: Annotated[
+        UtcInstant | None, Meta(description="when the next publication is due, by the snapshotter's schedule")
     ]
     complete: Annotated[bool, Meta(description="false when something is missing; incomplete_reasons says what")]
     incomplete_reasons: list[str]

@@ -1,4 +1,4 @@
-"""Time zones: the names that settings and mappings may use, and their rules, from the pinned `tzdata` package.
+"""Time zones of the pinned `tzdata` package: which names settings and mappings may use, and their rules.
 
 The host's own zone files are never read. Two hosts, or one host before and after an update of its system, may have
 different rules; the same events would then give different numbers. The package's version is locked with every other

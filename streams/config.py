@@ -1,4 +1,4 @@
-"""The program's settings: one frozen object, made from the environment or a TOML file, read once, passed down.
+"""The program's settings: one frozen object, read once from the environment or a TOML file.
 
 Every setting is one field of `Config`: the name in the environment is `MEDIANA_` and the field's name in capitals, the
 name in the file is the field's name. The environment wins. `SETTINGS` lists them for the documentation and `check`.
@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from aggregates.history import Lateness
 from schemas.limits import MAX_PARTITIONS
 from schemas.topics import Topics, topics
-from streams.fold.compiled import MODES
+from streams.secrecy import toml_problem, url_secrets
 
 PREFIX = "MEDIANA_"
 FILE_VARIABLE = "MEDIANA_CONFIG"
@@ -102,7 +103,12 @@ class Config:
     namespace: str = _setting(MAIN_NAMESPACE, "names apart what several installs keep in one Redis")
 
     partitions: int = _setting(6, "partitions of both event topics, for `topics create`")
-    lateness_seconds: float = _setting(3600.0, "how far behind its contact's newest event an event may arrive")
+    lateness_seconds: float = _setting(
+        3600.0, "how far behind its contact's newest event a conversation event may arrive"
+    )
+    contact_lateness_days: float = _setting(
+        30.0, "the same for a contact's own events: creation, move, deletion, restoring, merge"
+    )
     retention_days: int = _setting(800, "days whose counters are kept")
     snapshot_cron: str = _setting("0 */4 * * *", "when reports are published, in UTC")
     snapshot_interval_seconds: float | None = _setting(None, "publish this often instead of by the cron setting")
@@ -128,17 +134,16 @@ class Config:
     log_level: str = _setting("info", "debug, info, warning or error")
     log_format: str = _setting("text", "text for people, or json: one object a line for collectors")
 
-    fold: str = _setting("auto", "what folds events: compiled, python, or auto: compiled where it was built")
     agents: int = _setting(8, "batches of different shards that may wait for Redis at once")
     batch_events: int = _setting(2000, "most records of a commit; 2,000 keep Redis busy for some 6 ms")
     batch_bytes: int = _setting(4 << 20, "most bytes of records of a commit (a longer record goes alone)")
     batch_seconds: float = _setting(
         2.0, "how long the events of one commit may take to fold; more become several commits"
     )
-    batch_memory: int = _setting(64 << 20, "most bytes of contacts' states and archives that one commit reads")
+    batch_memory: int = _setting(64 << 20, "most bytes of contacts' states and older entries that one commit reads")
     cache_contacts: int = _setting(50_000, "contacts a worker remembers per shard")
     cache_bytes: int = _setting(64 << 20, "bytes of contacts' states that a worker remembers per shard")
-    cache_fields: int = _setting(200_000, "counters a worker remembers per shard")
+    cache_days: int = _setting(50_000, "accounts' days whose totals a worker remembers per shard")
     cache_accounts: int = _setting(10_000, "accounts whose settings a worker keeps compiled, at some 30 kB each")
     dead_letter_ratio: float = _setting(0.5, "share of bad records past which a worker stops; 1: never")
     dead_letter_window: int = _setting(5_000, "latest records of which that share is taken")
@@ -175,9 +180,9 @@ class Config:
         return "mediana" if self.namespace == MAIN_NAMESPACE else f"mediana-{self.namespace}"
 
     @property
-    def lateness_ms(self) -> int:
-        """The lateness window in milliseconds."""
-        return round(self.lateness_seconds * 1000)
+    def lateness(self) -> Lateness:
+        """Both lateness windows."""
+        return Lateness(round(self.lateness_seconds * 1_000_000), round(self.contact_lateness_days * 86_400_000_000))
 
     @property
     def redis_address(self) -> str:
@@ -189,16 +194,9 @@ class Config:
         return f"{parts.scheme}://{self.redis_sentinels or where}{parts.path}"
 
     def secrets(self) -> tuple[str, ...]:
-        """What no log may show: every secret setting, and of a URL the password in it, as written and as meant."""
-        password = urlsplit(self.redis_url).password
+        """What no line may show: every secret setting, and of a URL the password in it, as written and as meant."""
         found = [str(value) for value in vars(self).values() if isinstance(value, Secret) and value != self.redis_url]
-        return (*found, password, unquote(password)) if password else tuple(found)
-
-    def kafka_options(self) -> dict[str, Any]:
-        """What every aiokafka client of this program is constructed with."""
-        from streams.kafka.clients import client_options
-
-        return client_options(self)
+        return (*found, *sorted(url_secrets(self.redis_url)))
 
 
 def load(environ: Mapping[str, str]) -> Config:
@@ -277,7 +275,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(str(file), f"cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise ConfigError(str(file), f"is not TOML: {error}") from None
+        raise ConfigError(str(file), toml_problem(error)) from None
     values: dict[str, Any] = {}
     for name, value in content.items():
         if name not in _FIELDS:
@@ -303,10 +301,11 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "cache_bytes": (1, 1 << 40),
     "dead_letter_window": (1, 10_000_000),
     "cache_contacts": (1, 1_000_000_000),
-    "cache_fields": (1, 1_000_000_000),
+    "cache_days": (1, 1_000_000_000),
     "cache_accounts": (1, 1_000_000_000),
     "ingest_requests": (1, 10_000),
     "lateness_seconds": (0, 1_000_000_000),
+    "contact_lateness_days": (0, 36_500),
     "snapshot_history": (0, 10_000),
     "dead_letter_ratio": (0, 1),
     "dead_letter_run": (0, 1_000_000_000),
@@ -326,7 +325,6 @@ def _check(config: Config) -> None:
         ("kafka_sasl_mechanism", _SASL_MECHANISMS),
         ("log_level", _LOG_LEVELS),
         ("log_format", _LOG_FORMATS),
-        ("fold", MODES),
     ):
         if getattr(config, name) not in allowed:
             raise ConfigError(PREFIX + name.upper(), f"must be one of {', '.join(allowed)}")
@@ -349,10 +347,7 @@ def _check(config: Config) -> None:
         if not config.redis_sentinel_service:
             raise ConfigError("MEDIANA_REDIS_SENTINEL_SERVICE", "must be the name that the Sentinels know")
     _check_cron(config)
-    if not config.redis_url.startswith(("redis://", "rediss://", "unix://")):
-        raise ConfigError("MEDIANA_REDIS_URL", "must begin with redis://, rediss:// or unix://")
-    if not _has_usable_port(config.redis_url):
-        raise ConfigError("MEDIANA_REDIS_URL", "must have a port of 1 to 65535, or none")
+    _check_redis_url(config.redis_url)
     if config.redis_cluster and config.redis_sentinels is not None:
         raise ConfigError("MEDIANA_REDIS_SENTINELS", "a Cluster has no Sentinels; unset one of the two")
     if config.kafka_security_protocol.startswith("SASL") and (
@@ -375,18 +370,42 @@ def _check_addresses(variable: str, text: str) -> None:
     for address in text.split(","):
         try:
             parts = urlsplit(f"//{address.strip()}")
-            good = bool(parts.hostname) and parts.port != 0 and not (parts.path or parts.query or parts.username)
+            good = bool(parts.hostname) and parts.port != 0
+            good = good and not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
         except ValueError:  # a port that is none
             good = False
         if not good:
             raise ConfigError(variable, "must be addresses, `host:port`, separated by commas")
 
 
-def _has_usable_port(url: str) -> bool:
+def _check_redis_url(url: str) -> None:
+    """Refuse an address that would be read otherwise than it is meant. Shows none of it: it may hold a password."""
+    name = "MEDIANA_REDIS_URL"
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigError(name, "must begin with redis://, rediss:// or unix://")
+    if _BREAKS.search(url):  # parsers of addresses leave them out, and have another password then
+        raise ConfigError(name, f"has line breaks or control characters; {_ESCAPED}")
     try:
-        return urlsplit(url).port != 0
+        parts = urlsplit(url)
+        port = parts.port
     except ValueError:
-        return False
+        # A port that is no number is most often the first half of a password with `/`, `#` or `?` in it.
+        problem = "cannot be read" if "@" in url else "must have a port of 1 to 65535, or none"
+        raise ConfigError(name, f"{problem}; {_ESCAPED}" if "@" in url else problem) from None
+    if port == 0:
+        raise ConfigError(name, "must have a port of 1 to 65535, or none")
+    if "@" in parts.path or "@" in parts.query or parts.fragment or "#" in url:
+        raise ConfigError(name, f"has a `/`, `?` or `#` where its user and password stand; {_ESCAPED}")
+    if parts.scheme != "unix" and not (parts.hostname and _DATABASE.fullmatch(parts.path)):
+        raise ConfigError(name, f"must be redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]; {_ESCAPED}")
+
+
+_ESCAPED = (
+    "write `%`, `/`, `?`, `#`, `@`, `:` and the like in a password as %25, %2F, %3F, %23, %40, %3A, "
+    "or put the password alone, as it is, into MEDIANA_REDIS_PASSWORD"
+)
+_BREAKS = re.compile(r"[\x00-\x1f\x7f]")
+_DATABASE = re.compile(r"/?[0-9]{0,9}")
 
 
 def _check_cron(config: Config) -> None:

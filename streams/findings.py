@@ -1,4 +1,4 @@
-"""What a check found: one line each, with what to do about it where something is wrong."""
+"""Findings of a check: one line each, with advice where something is wrong."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from streams.logs import one_line
+from streams.logs import shown
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -28,13 +28,13 @@ def as_lines(findings: Iterable[Finding]) -> str:
     """For people: one line per finding, the advice indented below it."""
     lines = []
     for finding in findings:
-        lines.append(f"{finding.status:4}  {one_line(finding.what)}\n")
+        lines.append(f"{finding.status:4}  {shown(finding.what)}\n")
         if finding.advice:
-            lines.append(f"      → {one_line(finding.advice)}\n")
+            lines.append(f"      → {shown(finding.advice)}\n")
     return "".join(lines)
 
 
 def as_json(findings: Iterable[Finding]) -> str:
     """For programs: `{"ok": …, "findings": [{"status", "what", "advice"}]}`."""
-    found = list(findings)
+    found = [Finding(each.status, shown(each.what), shown(each.advice)) for each in findings]
     return msgspec.json.encode({"ok": not failed(found), "findings": found}).decode() + "\n"

@@ -1,4 +1,4 @@
-"""Keeps Python's cycle collector from walking the same objects again and again while batches come and go.
+"""Tunes Python's garbage collector for processes that hold many objects for long.
 
 What is remembered for long is bytes, which the collector does not look at; a batch's objects go when their last
 reference does. So hardly anything is left for it to find.

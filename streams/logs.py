@@ -1,4 +1,4 @@
-"""How the program logs: lines for people, or one JSON object a line for collectors; never a secret in either.
+"""Logging: lines for people or JSON objects for collectors, without secrets.
 
     text   2026-11-22 10:00:00,123 INFO streams.intake.service: shards of this worker: 0, 1
     json   {"time":"2026-11-22T10:00:00.123Z","level":"info","logger":"streams.intake.service","message":"shards of …"}
@@ -17,13 +17,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+from streams.secrecy import Hider, without_userinfo
+
 TEXT: Final = "text"
 JSON: Final = "json"
-
-HIDDEN = "***"
-
-LEAST_SECRET = 4
-"""Shorter ones are not looked for: a password `a` would make every line unreadable, and hides nothing."""
 
 _TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -39,6 +36,21 @@ INDENT = "    "
 def one_line(text: str) -> str:
     """The text without anything that breaks a line, moves a cursor, or is not seen: escaped as in Python."""
     return text if text.isprintable() else "".join(map(_seen, text))
+
+
+def shown(text: str) -> str:
+    """A line for people, without anything that breaks it and without a secret, whatever a library put into it."""
+    return one_line(_hiding.clean(without_userinfo(text)))
+
+
+class _Hiding:
+    """What is hidden in this process, once it is known."""
+
+    def __init__(self) -> None:
+        self.clean: Callable[[str], str] = Hider().clean
+
+
+_hiding = _Hiding()
 
 
 def _seen(char: str) -> str:
@@ -61,15 +73,11 @@ class _Discreet(logging.Formatter):
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__(_TEXT_FORMAT)
-        shown = {form for secret in secrets if len(secret) >= LEAST_SECRET for form in (secret, repr(secret)[1:-1])}
-        # A secret that begins with another one is looked for first, or its end would stay.
-        self._secrets = sorted(shown, key=len, reverse=True)
+        self._hider = Hider(secrets)
 
     def clean(self, text: str) -> str:
         """The text without secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return text
+        return self._hider.clean(text)
 
 
 class TextFormatter(_Discreet):
@@ -79,13 +87,14 @@ class TextFormatter(_Discreet):
         """One line, and a traceback below it if there is one."""
         record.message = record.getMessage()
         record.asctime = self.formatTime(record)
+        record.message = self.clean(record.message)  # before it is split into lines: a secret may hold line breaks
         lines = [self.formatMessage(record)]
         if record.exc_info:
-            lines += _indented(self.formatException(record.exc_info))
+            lines += _indented(self.clean(self.formatException(record.exc_info)))
         elif record.exc_text:
-            lines += _indented(record.exc_text)
+            lines += _indented(self.clean(record.exc_text))
         if record.stack_info:
-            lines += _indented(self.formatStack(record.stack_info))
+            lines += _indented(self.clean(self.formatStack(record.stack_info)))
         # Secrets first: one that holds a character which is escaped would not be found any more.
         first, *below = (one_line(self.clean(line)) for line in lines)
         return "\n".join((first, *below))
@@ -128,6 +137,8 @@ def set_up(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
     Who named a wrong one is told so when the settings are checked, not here. Where logging is in other hands already
     (a test runner's, say), it stays there.
     """
+    secrets = tuple(secrets)
+    _hiding.clean = Hider(secrets).clean
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.StreamHandler(sys.stderr))

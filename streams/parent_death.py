@@ -1,4 +1,4 @@
-"""Run a command that ends when the process that started it ends, however that one ends.
+"""Runs a command that ends when the process that started it ends.
 
     python -I -S leash.py PARENT_PID COMMAND ARGUMENT...
 

@@ -1,4 +1,4 @@
-"""The files of TLS: read before a client uses them, so that whoever must mend one is told which."""
+"""Reads TLS files before a client uses them, so that an error names the file and setting."""
 
 import ssl
 from pathlib import Path

@@ -162,7 +162,6 @@ GIVEN: Mapping[str, str] = {
     "java": "README; `streams.local.jars` checks it and says what to install",
     "mvn": "README; `streams.local.jars` checks it and says what to install",
     "make": "README",
-    "cargo": "`native/build.sh` installs it as root on Debian; see `tests/native.py`",
     "apt-get": "only where it is there",
     "bash": "every Debian",
     **dict.fromkeys(

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 MEDIANA = "mediana"
-MEDIANA_PYTHON = "mediana_python"
 FLOOR = "floor"
 
 
@@ -29,7 +28,6 @@ LANES: tuple[Lane, ...] = (
         in_summary=False,
     ),
     Lane(MEDIANA, "Mediana worker: full report, atomic commits", "bench.compare.mediana", 1.0),
-    Lane(MEDIANA_PYTHON, "the same, folding in Python", "bench.compare.mediana", 1.0, in_summary=False),
     Lane("faust_empty", "Faust agent that does nothing", "bench.compare.faust_agent", 0.1),
     Lane("faust_table", "Faust agent, count per contact in a Table", "bench.compare.faust_agent", 0.05),
     Lane(

@@ -16,7 +16,7 @@ import msgspec
 from redis import Redis as RedisClient
 
 from bench.compare import mediana
-from bench.compare.contenders import LANES, MEDIANA, MEDIANA_PYTHON, Lane
+from bench.compare.contenders import LANES, MEDIANA, Lane
 from bench.harness import charts, traffic
 from bench.harness.errors import BenchError, LaneFailed
 from bench.harness.options import BenchSettings
@@ -108,8 +108,7 @@ class Bench:
             if lane.needs is not None and importlib.util.find_spec(lane.needs) is None:
                 raise LaneFailed(f"{lane.needs} is not installed (requirements/bench.txt)")
             _empty(task.redis_url)
-            is_worker = lane.name in (MEDIANA, MEDIANA_PYTHON)
-            measured = mediana.run(task, ends, sent) if is_worker else _run_program(lane, task)
+            measured = mediana.run(task, ends, sent) if lane.name == MEDIANA else _run_program(lane, task)
         except LaneFailed as failure:
             self._say(f"round {number + 1}, {lane.name}: {failure}")
             return str(failure)

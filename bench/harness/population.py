@@ -1,8 +1,8 @@
 """Contacts that are known already: their lives, and writing them through the real fold and the real ledger.
 
 `python -m bench.harness.population TASK` folds a part of a population, every event of every contact, and commits states
-and counters under a claim of each shard, as a worker does. Only Kafka is left out, and that a shard's counters are
-written once, at the end. So what is in Redis afterwards is what the same events sent to workers would have left.
+and facts under a claim of each shard, as a worker does. Only Kafka is left out. So what is in Redis afterwards is what
+the same events sent to workers would have left.
 """
 
 import asyncio
@@ -16,25 +16,30 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from msgspec import Struct
 
-from aggregates.counters import Deltas
-from aggregates.history import ContactHistory
+from aggregates.history import ContactHistory, FactChanges, Lateness
 from aggregates.rules import Rules, RulesBook
 from bench.harness.errors import BenchError
 from schemas import events as ev
 from schemas.accounts import encode_settings
-from schemas.events import Event, encode_event
+from schemas.events import Event, encode_event, instant_us
 from streams.config import Config, Secret
+from streams.fold.batch_fold import Folded
 from streams.kafka import clients as kafka
+from streams.kafka.clients import client_options
 from streams.redis.clients import Client, connect
-from streams.redis.keys import NamespaceKeys, archive_field, contact_key, rules_field
-from streams.redis.ledger import Changes, DayWrite, Fence, RedisLedger
+from streams.redis.keys import NamespaceKeys, chunk_field, contact_key, rules_field
+from streams.redis.ledger import Changes, RedisLedger
 from streams.shard.day_values import day_changes
+from streams.shard.session import Session
 from streams.simulation.accounts import DAY_MS, HOUR_MS, MINUTE_MS, Company, companies, encoded_settings, to_datetime
 from streams.worker.startup import find_partitions, open_namespace, patiently
 
 STATES_PER_COMMIT = 2_000
-COUNTERS_PER_COMMIT = 10_000
-LATENESS_MS = HOUR_MS
+EVENTS_AT_ONCE = 16
+"""Of one contact: what is due to leave its journal leaves it in between."""
+LATENESS = Lateness(HOUR_MS * 1000, 30 * DAY_MS * 1000)
+"""The default windows."""
+CACHED_DAYS = 1_000_000
 PROCESSES = 2
 
 VISITS_AT_ONCE = 200
@@ -200,7 +205,7 @@ class _Task(Struct, frozen=True):
 async def prepare(config: Config, population: Population) -> None:
     """Make the namespace and send the accounts' settings; topics must be there, and be empty."""
     client, consumer = connect(config), kafka.event_consumer(config)
-    producer = AIOKafkaProducer(**config.kafka_options(), linger_ms=20)
+    producer = AIOKafkaProducer(**client_options(config), linger_ms=20)
     await consumer.start()
     await producer.start()
     try:
@@ -253,69 +258,70 @@ class _Shard:
     def __init__(self, client: Client, namespace: str, shard: int) -> None:
         self._ledger = RedisLedger(client, NamespaceKeys(namespace).shard(shard), shard)
         self._shard = shard
-        self._fence: Fence | None = None
 
     async def write(self, population: Population, known: list[Company], books: list[RulesBook]) -> None:
         claim = await self._ledger.claim()
         assert claim is not None, "the namespace has no such shard: prepare it first"
-        self._fence = claim.fence
-        deltas: dict[str, Deltas] = {company.account_id: Deltas() for company in known}
-        changes = Changes()
+        session = Session(self._shard, self._ledger, claim, 0, CACHED_DAYS)
+        rules = Changes()
         for company, book in zip(known, books, strict=True):
-            changes.rules += (
+            rules.rules += (
                 rules_field(company.account_id, book.current.version),
                 encode_settings(book.current.settings),
             )
+        await session.commit(session.positions, rules)
         rng = Random(f"{population.seed}/{self._shard}")
+        folded = Folded()
         for number in _numbers(population, self._shard):
             place = number % population.accounts
             company = known[place]
             contact = contact_id(company, number)
-            history = ContactHistory()
-            key = contact_key(company.account_id, contact)
-            into = deltas[company.account_id]
-            for count, event in enumerate(
-                life(company, contact, population.begin_ms(number), population.visits, rng), 1
-            ):
-                history.fold(event, books[place], LATENESS_MS, into)
-                if count % 16 == 0:
-                    changes.archive += _archived(key, history)
-            changes.archive += _archived(key, history)
-            changes.states += (key, history.encode())
-            if len(changes.states) >= 2 * STATES_PER_COMMIT:
-                changes = await self._commit(changes)
-        await self._commit(changes)
-        await self._counters(deltas)
+            events = life(company, contact, population.begin_ms(number), population.visits, rng)
+            take_life(folded, company.account_id, contact, events, books[place])
+            if len(folded.states) >= STATES_PER_COMMIT:
+                await _commit(session, folded)
+                folded = Folded()
+        await _commit(session, folded)
 
-    async def _commit(self, changes: Changes) -> Changes:
-        assert self._fence is not None
-        self._fence = await self._ledger.commit(self._fence, self._fence.positions, changes)
-        return Changes()
 
-    async def _counters(self, deltas: dict[str, Deltas]) -> None:
-        days = {(day, account_id): fields for account_id, d in deltas.items() for day, fields in d.encoded().items()}
-        nothing = {day: [b""] * len(fields) for day, fields in days.items()}
-        waiting: list[DayWrite] = []
-        count = 0
-        for change in day_changes(nothing, days):
-            waiting.append(change.write)
-            count += len(change.values) + 1
-            if count >= COUNTERS_PER_COMMIT:
-                await self._commit(Changes(days=waiting))
-                waiting, count = [], 0
-        await self._commit(Changes(days=waiting))
+def take_life(folded: Folded, account_id: str, contact: str, events: Iterable[Event], book: RulesBook) -> None:
+    """Fold all events of a new contact, some at a time, as they would have come."""
+    history, changes, key = ContactHistory(), FactChanges(), contact_key(account_id, contact)
+    for some in batched([(event, instant_us(event.occurred_at)) for event in events], EVENTS_AT_ONCE):
+        history.fold(some, book, LATENESS, changes)
+        for number, chunk in history.compact(LATENESS):
+            name = chunk_field(key, number)
+            if chunk is None:
+                folded.chunks.pop(name, None)
+            else:
+                folded.chunks[name] = chunk
+    folded.add_changes(account_id, contact, changes)
+    folded.states[key] = history.encode()
+
+
+def batched(events: list[tuple[Event, int]], size: int) -> Iterator[list[tuple[Event, int]]]:
+    """So many of them at a time."""
+    for first in range(0, len(events), size):
+        yield events[first : first + size]
+
+
+async def _commit(session: Session, folded: Folded) -> None:
+    days = await day_changes(session, folded.days)
+    changes = Changes(days=[change.write for change in days])
+    for contact, state in folded.states.items():
+        changes.states += (contact, state)
+    for name, chunk in folded.chunks.items():
+        assert chunk is not None
+        changes.chunks += (name, chunk)
+    await session.commit(session.positions, changes)
+    for change in days:
+        session.days.put(change.day, change.totals)
 
 
 def _numbers(population: Population, shard: int) -> Iterator[int]:
     accounts = population.accounts
     for first in range(shard * accounts, population.contacts, population.partitions * accounts):
         yield from range(first, min(first + accounts, population.contacts))
-
-
-def _archived(key: bytes, history: ContactHistory) -> Iterator[bytes]:
-    for number, chunk in history.compact(LATENESS_MS):
-        yield archive_field(key, number)
-        yield chunk
 
 
 if __name__ == "__main__":

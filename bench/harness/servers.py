@@ -23,7 +23,7 @@ from bench.harness.population import Record
 from bench.harness.proc import Usage
 from streams.config import Config, Secret
 from streams.kafka import topics
-from streams.kafka.clients import TopicPartition, admin_client
+from streams.kafka.clients import TopicPartition, admin_client, client_options
 from streams.local.kafka import Kafka
 from streams.local.ports import LOOPBACK, free_port
 from streams.local.process import Process
@@ -329,7 +329,7 @@ async def _create_topics(config: Config) -> None:
 
 
 async def _end_of(config: Config, topic: str) -> int:
-    consumer = AIOKafkaConsumer(**config.kafka_options())
+    consumer = AIOKafkaConsumer(**client_options(config))
     await consumer.start()
     try:
         partition = TopicPartition(topic, 0)

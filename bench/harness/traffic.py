@@ -13,7 +13,7 @@ from bench.harness.errors import BenchError
 from schemas.events import encode_event, type_name
 from streams.config import Config
 from streams.kafka import topics
-from streams.kafka.clients import admin_client
+from streams.kafka.clients import admin_client, client_options
 from streams.simulation.accounts import encoded_settings
 from streams.simulation.contact import Timed
 from streams.simulation.stream import Plan, simulate
@@ -67,7 +67,7 @@ async def _send(config: Config, plan: Plan, events: int, say: Callable[[str], No
         await topics.create(admin, config)
     finally:
         await admin.close()
-    producer = AIOKafkaProducer(**config.kafka_options(), enable_idempotence=True, linger_ms=20)
+    producer = AIOKafkaProducer(**client_options(config), enable_idempotence=True, linger_ms=20)
     await producer.start()
     types: Counter[str] = Counter()
     size, first_ms, last_ms = 0, 0, 0

@@ -2,7 +2,8 @@
 
 For each number of contacts and accounts, a population is written through the real fold (`bench.harness.population`).
 Then live events, visits of random known contacts, go through a real worker: CPU time per event, and what Redis holds of
-a contact and of an account's day. A second table gives the bytes of a contact by the length of its life.
+a contact and of an account's day. A second table gives the bytes of a contact by the length of its life, a third one
+what the traffic of the demo takes in all (`bench.scaling.memory`).
 """
 
 import asyncio
@@ -16,12 +17,9 @@ from typing import Any
 from msgspec import Struct
 from redis import Redis as RedisClient
 
-from aggregates.counters import Deltas
-from aggregates.history import ContactHistory
 from aggregates.rules import Rules, RulesBook
 from bench.harness.errors import BenchError, LaneFailed
 from bench.harness.population import (
-    LATENESS_MS,
     LONGEST_VISIT_MS,
     Population,
     contact_id,
@@ -29,14 +27,16 @@ from bench.harness.population import (
     live_records,
     populate,
     prepare,
+    take_life,
 )
 from bench.harness.report import Outcome, Table, publish
 from bench.harness.servers import Cost, Stand
 from bench.harness.variables import Variables
+from bench.scaling.memory import Memory, measure_memory, memory_table
 from bench.soak.samples import Kind, RedisLook
 from streams.config import Config
+from streams.fold.batch_fold import Folded
 from streams.local.errors import LocalStackError
-from streams.redis.keys import archive_field, contact_key
 
 PARTITIONS = 4
 DAYS = 10
@@ -62,7 +62,7 @@ class Size(Struct, frozen=True):
     states: Kind
     """Before the live events."""
     days: Kind
-    """Hashes of counters: per shard, account and day."""
+    """Hashes of facts: per shard, account and day."""
     used_bytes: int
     """What the whole population takes in the server, beside an empty one."""
     seconds: float
@@ -84,7 +84,8 @@ def main(_: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
         with Stand(variables.folder("flat")) as stand:
             found = [measure(stand, contacts, accounts, events, rounds) for contacts, accounts in sizes]
             lives = measure_lives(stand.client)
-        publish(outcome(found, lives), variables.documents())
+            memory = measure_memory(stand)
+        publish(outcome(found, lives, memory), variables.documents())
     except (BenchError, LocalStackError) as error:
         print(f"flat: {error}", flush=True)
         return 1
@@ -123,7 +124,7 @@ def measure(stand: Stand, contacts: int, accounts: int, events: int, rounds: int
     )
     seconds = written(stand, config, population)
     look = RedisLook(stand.client, config.namespace, PARTITIONS, [], population.seed)
-    states, (days, _, _) = look.contacts(), look.days()
+    states, days = look.contacts(), look.days().all
     used = int(stand.client.info("memory")["used_memory"]) - int(empty)
     began = time.monotonic()
     worker = stand.worker(config).start()
@@ -155,24 +156,19 @@ def verify(late: float, letters: float) -> None:
 
 
 def measure_lives(client: RedisClient) -> list[tuple[int, float, float, int]]:
-    """Per number of visits: events, encoded bytes and bytes in Redis of a contact, and chunks of its archive."""
+    """Per number of visits: events, encoded bytes and bytes in Redis of a contact, and chunks of its older entries."""
     population = Population(contacts=1, accounts=1, days=60, partitions=1, until_ms=now_ms())
     (company,) = population.companies()
     book = RulesBook(Rules(company.settings))
     any_client: Any = client
     found = []
     for visits in LIVES:
-        states: dict[bytes, bytes] = {}
-        chunks: dict[bytes, bytes] = {}
-        rng = Random(visits)
+        folded, rng = Folded(), Random(visits)
         for number in range(LIVES_MEASURED):
             contact = contact_id(company, number)
-            history, key = ContactHistory(), contact_key(company.account_id, contact)
-            for event in life(company, contact, population.begin_ms(0), visits, rng):
-                history.fold(event, book, LATENESS_MS, Deltas())
-                for place, chunk in history.compact(LATENESS_MS):
-                    chunks[archive_field(key, place)] = chunk
-            states[key] = history.encode()
+            whole_life = life(company, contact, population.begin_ms(0), visits, rng)
+            take_life(folded, company.account_id, contact, whole_life, book)
+        states, chunks = folded.states, {name: chunk for name, chunk in folded.chunks.items() if chunk is not None}
         any_client.delete("lives", "chunks")
         any_client.hset("lives", mapping=states)
         held = any_client.memory_usage("lives", 0)
@@ -186,7 +182,7 @@ def measure_lives(client: RedisClient) -> list[tuple[int, float, float, int]]:
     return found
 
 
-def outcome(sizes: Sequence[Size], lives: Sequence[tuple[int, float, float, int]]) -> Outcome:
+def outcome(sizes: Sequence[Size], lives: Sequence[tuple[int, float, float, int]], memory: Memory) -> Outcome:
     """Tables and summary."""
     head = (
         *("contacts known", "accounts", "CPU µs/event", "lowest", "highest", "first round", "its Redis", "events/s"),
@@ -223,6 +219,7 @@ def outcome(sizes: Sequence[Size], lives: Sequence[tuple[int, float, float, int]
             }
             for size in sizes
         ],
+        "demo_bytes_per_event": round(memory.used_bytes / memory.events, 1),
         "bytes_by_events": {str(events): round(held) for events, _, held, _ in lives},
     }
     return Outcome(
@@ -231,10 +228,11 @@ def outcome(sizes: Sequence[Size], lives: Sequence[tuple[int, float, float, int]
             Table("Cost of an event, by what is known", head, rows),
             Table(
                 "A contact in Redis, by the events of its life",
-                ("events", "encoded bytes", "bytes in Redis", "archived chunks"),
+                ("events", "encoded bytes", "bytes in Redis", "chunks"),
                 [(str(events), encoded, held, chunks) for events, encoded, held, chunks in lives],
                 0,
             ),
+            memory_table(memory),
         ],
         summary=summary,
         notes=[
@@ -242,6 +240,6 @@ def outcome(sizes: Sequence[Size], lives: Sequence[tuple[int, float, float, int]
             "Medians of the second half of the rounds; in the first one, each account and contact is met anew.",
             "Ready: from the start of the worker's process until it has all shards and all settings.",
             "An account-day is counted in each shard that has any of it.",
-            "B/contact is by MEMORY USAGE, used B/contact by the server's used_memory without the counters.",
+            "B/contact is by MEMORY USAGE, used B/contact by the server's used_memory without the facts.",
         ],
     )

@@ -71,7 +71,7 @@ def main(_: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
         with Stand(folder) as stand:
             bench = _Bench(stand, folder, contacts)
             capacity = bench.capacity()
-            runs = [bench.compare.run(f"{share} %", capacity * share / 100, seconds) for share in shares]
+            runs = [bench.run(f"{share} %", capacity * share / 100, seconds) for share in shares]
             runs.append(bench.singles(singles))
             bench.close()
         publish(outcome(capacity, runs), variables.documents())

@@ -57,7 +57,7 @@ class Round(Struct, frozen=True):
     accounts: int
     """Published."""
     days: int
-    """Cubes written."""
+    """Blocks written."""
     wall_seconds: float
     cpu_seconds: float
     server_seconds: float
@@ -73,7 +73,7 @@ class Year(Struct, frozen=True):
     """The account with two busy years."""
 
     publication: Round
-    cubes: Kind
+    blocks: Kind
     document_bytes: int
     reads: "list[Reads]"
 
@@ -105,9 +105,9 @@ def main(_: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
         per_day = variables.number("SNAPSHOTS_CONTACTS_PER_DAY", 100)
         reads = variables.number("SNAPSHOTS_READS", 100)
         with Stand(variables.folder("snapshots")) as stand:
-            rounds, cubes = publications(stand, accounts)
+            rounds, blocks = publications(stand, accounts)
             year = large_year(stand, per_day, reads)
-        publish(outcome(accounts, rounds, cubes, per_day, year), variables.documents())
+        publish(outcome(accounts, rounds, blocks, per_day, year), variables.documents())
     except (BenchError, LocalStackError) as error:
         print(f"snapshots: {error}", file=sys.stderr)
         return 1
@@ -115,7 +115,7 @@ def main(_: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
 
 
 def publications(stand: Stand, accounts: int) -> tuple[list[Round], Kind]:
-    """Publish all accounts, then what changed, then nothing; and the cubes' size."""
+    """Publish all accounts, then what changed, then nothing; and the blocks' size."""
     config = stand.config("many", PARTITIONS)
     population = Population(
         contacts=accounts * CONTACTS_PER_ACCOUNT,
@@ -144,9 +144,9 @@ def publications(stand: Stand, accounts: int) -> tuple[list[Round], Kind]:
     verify(worker.metrics("mediana_late_events_total"), worker.metrics("mediana_dead_letters_total"))
     stand.stop([worker])
     names = [company.account_id for company in population.companies()[:1000]]
-    cubes, _ = RedisLook(stand.client, config.namespace, PARTITIONS, names, 1).cubes()
+    blocks, _ = RedisLook(stand.client, config.namespace, PARTITIONS, names, 1).blocks()
     stand.client.flushall()
-    return rounds, cubes
+    return rounds, blocks
 
 
 def large_year(stand: Stand, per_day: int, reads: int) -> Year:
@@ -163,7 +163,7 @@ def large_year(stand: Stand, per_day: int, reads: int) -> Year:
     written(stand, config, population)
     published = _round(stand, config, "two years of one account")
     (company,) = population.companies()
-    cubes, _ = RedisLook(stand.client, config.namespace, PARTITIONS, [company.account_id], 1).cubes()
+    blocks, _ = RedisLook(stand.client, config.namespace, PARTITIONS, [company.account_id], 1).blocks()
     document = stand.client.strlen(PublicKeys(config.namespace, company.account_id).report)
     found = []
     for with_previous in (False, True):
@@ -172,7 +172,7 @@ def large_year(stand: Stand, per_day: int, reads: int) -> Year:
             wall, cpu = (quantile(seconds, 0.99) * 1000 for seconds in (each.all_wall_seconds, each.cpu_seconds))
             stand.say(f"{each.title}: p99 {wall:.1f} ms, of CPU {cpu:.1f} ms")
             found.append(each)
-    return Year(published, cubes, document, found)
+    return Year(published, blocks, document, found)
 
 
 def _round(stand: Stand, config: Config, title: str) -> Round:
@@ -230,7 +230,9 @@ async def _reads(config: Config, company: Company, count: int, *, cold: bool, wi
                 client = connect(config)
                 reader = SnapshotReader(client, config.namespace)
             cpu, wall = time.process_time(), time.perf_counter()
-            await reader.metrics(company.account_id, first, last, filters, with_previous=with_previous)
+            await reader.metrics(
+                company.account_id, first, last, filters, compare="previous" if with_previous else None
+            )
             found.wall_seconds[dimensions].append(time.perf_counter() - wall)
             found.cpu_seconds.append(time.process_time() - cpu)
     finally:
@@ -251,10 +253,10 @@ def random_filters(company: Company, dimensions: int, rng: Random) -> Filters:
     return Filters.parse(**words)
 
 
-def outcome(accounts: int, rounds: Sequence[Round], cubes: Kind, per_day: int, year: Year) -> Outcome:
+def outcome(accounts: int, rounds: Sequence[Round], blocks: Kind, per_day: int, year: Year) -> Outcome:
     """Tables and summary."""
     head = (
-        *("publication", "accounts", "cubes", "seconds", "CPU s", "Redis CPU s", "commands"),
+        *("publication", "accounts", "blocks", "seconds", "CPU s", "Redis CPU s", "commands"),
         *("ms CPU/account", "commands/account", "longest command ms", "which", "document bytes"),
     )
     rows: list[list[Cell]] = [
@@ -276,10 +278,10 @@ def outcome(accounts: int, rounds: Sequence[Round], cubes: Kind, per_day: int, y
     ]
     reads += [_read_row(each.title, "all", each.all_wall_seconds, each.cpu_seconds) for each in year.reads]
     sizes: list[list[Cell]] = [
-        [f"{accounts:,} accounts of {CONTACTS_PER_ACCOUNT} contacts", round(cubes.each), None, None],
+        [f"{accounts:,} accounts of {CONTACTS_PER_ACCOUNT} contacts", round(blocks.each), None, None],
         [
             f"an account with {per_day} new contacts a day, two years",
-            *(round(year.cubes.each), year.cubes.bytes / (1 << 20), year.document_bytes),
+            *(round(year.blocks.each), year.blocks.bytes / (1 << 20), year.document_bytes),
         ],
     ]
     by_title = {each.title: each for each in rounds}
@@ -310,7 +312,7 @@ def outcome(accounts: int, rounds: Sequence[Round], cubes: Kind, per_day: int, y
         name="snapshots",
         tables=[
             Table("Publications", head, rows, 2),
-            Table("Sizes", ("", "bytes per cube", "all cubes MiB", "document bytes"), sizes),
+            Table("Sizes", ("", "bytes per block", "all blocks MiB", "document bytes"), sizes),
             Table(
                 "Reading a whole year, by the number of dimensions filtered",
                 ("reader", "dimensions", "reads", "median ms", "p90 ms", "p99 ms", "longest ms", "CPU p99 ms"),
@@ -320,7 +322,7 @@ def outcome(accounts: int, rounds: Sequence[Round], cubes: Kind, per_day: int, y
         summary=summary,
         notes=[
             f"Commands of up to {SLOW_US} µs are not looked for.",
-            "Cubes are of an account's published days and roll-ups.",
+            "A block is an account's published day.",
             "A cold reader connects first. CPU is the reading process's.",
         ],
     )

@@ -34,7 +34,7 @@ from bench.soak.verdict import Limits, grows, judge, line, passed, report, table
 from schemas.events import encode_event
 from streams.config import Config, Secret
 from streams.kafka import topics
-from streams.kafka.clients import admin_client
+from streams.kafka.clients import admin_client, client_options
 from streams.local.errors import LocalStackError
 from streams.local.kafka import Kafka
 from streams.local.ports import LOOPBACK, free_port
@@ -55,7 +55,7 @@ LATENESS_IN_REAL_SECONDS = 5.0
 """The lateness window is at least as much event time as passes in this: a stall of the machine makes nothing late."""
 
 CATCH_UP_SECONDS = 120.0
-SMALL_CACHES = {"CACHE_CONTACTS": "500", "CACHE_FIELDS": "5000", "BATCH_EVENTS": "200"}
+SMALL_CACHES = {"CACHE_CONTACTS": "500", "CACHE_DAYS": "100", "BATCH_EVENTS": "200"}
 LOG_LIMITS = {
     "log.retention.bytes": str(16 << 20),
     "log.segment.bytes": str(4 << 20),
@@ -162,7 +162,7 @@ class Soak:
         finally:
             await admin.close()
         programs = self._programs(config)
-        producer = AIOKafkaProducer(**config.kafka_options(), enable_idempotence=True, linger_ms=20)
+        producer = AIOKafkaProducer(**client_options(config), enable_idempotence=True, linger_ms=20)
         await producer.start()
         try:
             for program in programs.values():
@@ -273,12 +273,12 @@ class Soak:
                 f"{sample.sent:,} events, lag {sample.lag:,}, "
                 + ", ".join(f"{name} {each.rss_mib:.0f} MiB" for name, each in sample.programs.items())
                 + f", Redis {sample.redis_bytes / (1 << 20):.1f} MiB: {sample.contacts.count:,} contacts, "
-                f"{sample.days.count} days, {sample.cubes.count} cubes"
+                f"{sample.days.count} days, {sample.blocks.count} blocks"
             )
 
     def _look(self, programs: Mapping[str, Process], look: RedisLook, seconds: float) -> Sample:
-        days, fields, oldest_day = look.days()
-        cubes, oldest_cube = look.cubes()
+        days = look.days()
+        blocks, oldest_block = look.blocks()
         sent = self._sent
         return Sample(
             seconds=seconds,
@@ -290,11 +290,11 @@ class Soak:
             redis_bytes=look.used_bytes(),
             contacts=look.contacts(),
             chunks=look.chunks(),
-            days=days,
-            fields=fields,
-            oldest_day=oldest_day,
-            cubes=cubes,
-            oldest_cube=oldest_cube,
+            days=days.all,
+            open_days=days.unsealed.count,
+            oldest_day=days.oldest,
+            blocks=blocks,
+            oldest_block=oldest_block,
         )
 
     def _commits(self, name: str) -> int:

@@ -9,11 +9,10 @@ from msgspec import Struct
 from bench.harness.proc import Usage
 from streams.redis.keys import CONTACTS, CONVERSATIONS, NamespaceKeys, split_day_member
 from streams.snapshots.manifest import PublicKeys, decode_manifest
-from streams.snapshots.parts import Part, contents
-from streams.snapshots.manifest import Garbage, PublicKeys, decode_manifest
+from streams.snapshots.parts import Part, days_of
 
 MEASURED_KEYS = 200
-"""Most day hashes and cubes whose size is asked for in one look; beyond, a random part stands for all."""
+"""Most day hashes and blocks whose size is asked for in one look; beyond, a random part stands for all."""
 
 ELEMENTS_SAMPLED = 500
 """Elements of a large hash from which the server estimates its size: it holds nobody up."""
@@ -39,6 +38,21 @@ class Kind(Struct, frozen=True):
         return self.bytes / self.count if self.count else 0.0
 
 
+class Days(Struct, frozen=True):
+    """Hashes of facts, each of a shard, an account and a day."""
+
+    sealed: Kind
+    """All facts are in one compressed value."""
+    unsealed: Kind
+    oldest: int | None
+    """Ordinal of the oldest day."""
+
+    @property
+    def all(self) -> Kind:
+        """Both together."""
+        return Kind(self.sealed.count + self.unsealed.count, self.sealed.bytes + self.unsealed.bytes)
+
+
 class Sample(Struct, frozen=True, kw_only=True):
     """One look."""
 
@@ -54,16 +68,16 @@ class Sample(Struct, frozen=True, kw_only=True):
     contacts: Kind
     """States."""
     chunks: Kind
-    """Archived parts of journals."""
+    """Older entries, that have left the journals."""
     days: Kind
-    """Hashes of counters: one per shard, account and day."""
-    fields: int
-    """Counters in them."""
+    """Hashes of facts: one per shard, account and day."""
+    open_days: int
+    """Those that have facts beside their sealed ones."""
     oldest_day: int | None
     """Ordinal of the oldest of them."""
-    cubes: Kind
+    blocks: Kind
     """Published days, replaced ones that are not yet swept included."""
-    oldest_cube: int | None
+    oldest_block: int | None
     """Ordinal of the oldest day that a manifest names."""
 
     @property
@@ -100,36 +114,42 @@ class RedisLook:
         return self._large([keys.states for keys in self._shards])
 
     def chunks(self) -> Kind:
-        """The archived parts of their journals."""
-        return self._large([keys.archive for keys in self._shards])
+        """Older entries, that have left their journals."""
+        return self._large([keys.chunks for keys in self._shards])
 
-    def days(self) -> tuple[Kind, int, int | None]:
-        """The hashes of counters, how many counters they have, and the oldest day."""
-        keys: list[bytes | str] = []
+    def days(self) -> Days:
+        """The hashes of facts: those that are sealed, those with facts beside, and the oldest day."""
+        sealed: list[bytes | str] = []
+        unsealed: list[bytes | str] = []
         oldest: list[int] = []
-        for shard, members in zip(
-            self._shards, self._ask(("ZRANGE", shard.changed, 0, -1) for shard in self._shards), strict=True
-        ):
-            for ordinal, account_id in map(split_day_member, members):
-                keys.append(shard.day(ordinal, account_id))
+        changed = self._ask(("ZRANGE", shard.changed, 0, -1) for shard in self._shards)
+        still_open = self._ask(("ZRANGE", shard.open, 0, -1) for shard in self._shards)
+        for shard, members, of_open in zip(self._shards, changed, still_open, strict=True):
+            is_open = set(of_open)
+            for member in members:
+                ordinal, account_id = split_day_member(member)
+                (unsealed if member in is_open else sealed).append(shard.day(ordinal, account_id))
                 oldest.append(ordinal)
-        fields = sum(self._ask(("HLEN", key) for key in keys))
-        return self._small(keys), fields, min(oldest, default=None)
+        return Days(self._small(sealed), self._small(unsealed), min(oldest, default=None))
 
-    def cubes(self) -> tuple[Kind, int | None]:
-        """The published days and roll-ups, and the oldest day that a manifest names."""
+    def blocks(self) -> tuple[Kind, int | None]:
+        """The published days, and the oldest that a manifest names."""
         names: list[bytes | str] = []
         oldest: list[int] = []
         for keys, data in zip(self._public, self._ask(("GET", keys.manifest) for keys in self._public), strict=True):
             if data is None:
                 continue
             manifest = decode_manifest(data)
-            there = contents(manifest.parts)
-            oldest += there.days
-            names += [keys.part(part) for part in (*there.days.values(), *there.spans.values())]
-            garbage = [member for member in self._client.hkeys(keys.garbage) if b":" in member]
-            names += [keys.part(Part.of_member(member)) for member in garbage]
+            there = days_of(manifest.parts)
+            oldest += there
+            names += [keys.part(part) for part in there.values()]
+            waiting = [member for member in self._client.hkeys(keys.garbage) if b":" in member]
+            names += [keys.part(Part.of_member(member)) for member in (*manifest.replaced, *waiting)]
         return self._small(names), min(oldest, default=None)
+
+    def documents(self) -> Kind:
+        """The accounts' newest documents and those of their histories, with the manifests."""
+        return self._small([name for keys in self._public for name in (keys.report, keys.history, keys.manifest)])
 
     def _large(self, keys: Sequence[bytes]) -> Kind:
         counts = self._ask(("HLEN", key) for key in keys)

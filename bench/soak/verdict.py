@@ -28,12 +28,12 @@ LAG_SECONDS = 15.0
 """Half of the time, less than this much traffic may wait: batches, other programs, looks at Redis."""
 
 REDIS_GROWTH = 1.5
-"""What Redis grows by with each new contact, at most, in sizes of a contact (state and archive), counters and published
-days apart, which are judged by themselves: the rest is reckoned to fragmentation and to hash tables that double."""
+"""What Redis grows by with each new contact, at most, in sizes of a contact (state and older entries), facts and
+published days apart, which are judged by themselves: the rest is fragmentation, and hash tables that double."""
 
 DAYS_GROWTH = 0.25
-"""By how much of their size counters and published days together may grow over the second half. They go up and down
-with the days of the week, and with what answers to old waits replace: replaced cubes stay for ten minutes."""
+"""By how much of their size facts and published days together may grow over the second half. They go up and down
+with the days of the week, and with what answers to old waits replace: replaced blocks stay for ten minutes."""
 
 SPARE_DAYS = 3
 """How many days the oldest day may lie before the horizon, besides those that pass between two sweeps: time zones, a
@@ -46,7 +46,7 @@ LEAST_SECONDS = 600.0
 """A run that is shorter is judged by what is right or wrong at once, not by what grows."""
 
 LEAST_REDIS_SECONDS = 1800.0
-"""Redis is full only after the ten minutes that replaced cubes stay, and the publications that the history holds: with
+"""Redis is full only after the ten minutes that replaced blocks stay, and the publications that the history holds: with
 one a minute both are over in the first half of this."""
 
 
@@ -125,7 +125,7 @@ def _redis(samples: Sequence[Sample], half: Sequence[Sample], limits: Limits, lo
     full = expiring and long_enough and last.seconds >= LEAST_REDIS_SECONDS
     horizon = last.day - limits.retained_days
     spare = SPARE_DAYS + math.ceil(limits.sweep_days)
-    for what, oldest in (("counters", last.oldest_day), ("published days", last.oldest_cube)):
+    for what, oldest in (("facts", last.oldest_day), ("published days", last.oldest_block)):
         yield Finding(
             f"no {what} from before the horizon",
             oldest is not None and oldest >= horizon - spare if expiring else None,
@@ -134,41 +134,41 @@ def _redis(samples: Sequence[Sample], half: Sequence[Sample], limits: Limits, lo
     most = limits.accounts * limits.partitions * (limits.retained_days + spare + 2)
     kept = max(each.days.count for each in half)
     yield Finding(
-        f"never more than {most} days of counters are kept in the second half",
+        f"never more than {most} days of facts are kept in the second half",
         kept <= most if expiring else None,
         f"at most {kept}",
     )
-    of_days = [(each.seconds, each.days.bytes + each.cubes.bytes) for each in half]
+    of_days = [(each.seconds, each.days.bytes + each.blocks.bytes) for each in half]
     grown = fitted(of_days).slope * (half[-1].seconds - half[0].seconds)
     size = median(each for _, each in of_days)
     yield Finding(
-        f"counters and published days grow by at most {DAYS_GROWTH:.0%} over the second half",
+        f"facts and published days grow by at most {DAYS_GROWTH:.0%} over the second half",
         grown <= DAYS_GROWTH * size if full else None,
         f"{grown / (1 << 20):+.1f} MiB of {size / (1 << 20):.1f} MiB",
     )
     per_contact = bytes_per_contact(last)
     slope = fitted(
-        [(each.contacts.count, each.redis_bytes - each.days.bytes - each.cubes.bytes) for each in half]
+        [(each.contacts.count, each.redis_bytes - each.days.bytes - each.blocks.bytes) for each in half]
     ).slope
     yield Finding(
         f"the rest of Redis grows with each new contact by at most {REDIS_GROWTH} contacts' bytes",
         slope <= REDIS_GROWTH * per_contact if full else None,
-        f"{slope:,.0f} bytes for each new contact; a contact, with its archive, takes {per_contact:,.0f}",
+        f"{slope:,.0f} bytes for each new contact; a contact, with its older entries, takes {per_contact:,.0f}",
     )
 
 
 def _truth(truth: Truth | None) -> Finding:
-    statement = "counters and reports equal a batch recomputation"
+    statement = "facts and reports equal a batch recomputation"
     if truth is None:
         return Finding(statement, False, "not compared")
-    told = f"{truth.counters_compared:,} counters and {truth.figures_compared:,} figures compared"
+    told = f"{truth.facts_compared:,} facts and {truth.figures_compared:,} figures compared"
     if truth.differences:
         told += f", {len(truth.differences)} differ: {'; '.join(truth.differences[:5])}"
-    return Finding(statement, not truth.differences and truth.counters_compared > 0, told)
+    return Finding(statement, not truth.differences and truth.facts_compared > 0, told)
 
 
 def bytes_per_contact(sample: Sample) -> float:
-    """What a contact takes in Redis, state and archive."""
+    """What a contact takes in Redis, state and older entries."""
     return (sample.contacts.bytes + sample.chunks.bytes) / sample.contacts.count if sample.contacts.count else 0.0
 
 
@@ -197,7 +197,7 @@ def table(samples: Sequence[Sample]) -> str:
     head = [
         *("minutes", "day", "sent", "lag", "commits"),
         *(f"{name} MiB" for name in names),
-        *("redis MiB", "contacts", "B/contact", "chunks", "days", "B/day", "counters", "cubes", "B/cube"),
+        *("redis MiB", "contacts", "B/contact", "chunks", "days", "B/day", "open", "blocks", "B/block"),
     ]
     step = max(1, -(-len(samples) // SHOWN_ROWS))
     chosen = [*samples[:-1:step], samples[-1]]
@@ -208,7 +208,7 @@ def table(samples: Sequence[Sample]) -> str:
             *(each.sent, each.lag, each.commits),
             *(each.programs[name].rss_mib if name in each.programs else None for name in names),
             *(each.redis_bytes / (1 << 20), each.contacts.count, bytes_per_contact(each), each.chunks.count),
-            *(each.days.count, each.days.each, each.fields, each.cubes.count, each.cubes.each),
+            *(each.days.count, each.days.each, each.open_days, each.blocks.count, each.blocks.each),
         ]
         for each in chosen
     ]
@@ -219,9 +219,9 @@ def grows(sample: Sample) -> str:
     """What Redis holds at the end, by kind."""
     kinds = {
         "contacts' states": sample.contacts,
-        "archived journal chunks": sample.chunks,
-        "days of counters (per shard)": sample.days,
-        "published days (cubes)": sample.cubes,
+        "chunks of older entries": sample.chunks,
+        "days of facts (per shard)": sample.days,
+        "published days (blocks)": sample.blocks,
     }
     known = sum(kind.bytes for kind in kinds.values())
     rows: list[list[tables.Cell]] = [
@@ -251,7 +251,7 @@ def line(samples: Sequence[Sample], findings: Sequence[Finding], truth: Truth | 
             "redis_bytes": last.redis_bytes if last else 0,
             "bytes_per_contact": round(bytes_per_contact(last)) if last else 0,
             "bytes_per_day_hash": round(last.days.each) if last else 0,
-            "compared": truth.counters_compared + truth.figures_compared if truth else 0,
+            "compared": truth.facts_compared + truth.figures_compared if truth else 0,
             "differences": len(truth.differences) if truth else None,
             "wrong": [each.statement for each in findings if each.holds is False],
             "not_judged": [each.statement for each in findings if each.holds is None],

@@ -1,4 +1,4 @@
-"""What the command line takes: commands, options, their help, and what makes no sense together."""
+"""Commands and options of the command line, their help, and combinations that are refused."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -7,8 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from schemas.limits import MAX_DAYS
+from schemas.lists import CLOCKS, COMPARISONS, LISTS, ORDERS
 
 DEFAULT_LATENESS_SECONDS = 3600.0
+DEFAULT_CONTACT_LATENESS_DAYS = 30.0
 
 MOST = 1_000_000_000
 """Of anything that is counted, and of seconds (31 years)."""
@@ -16,27 +18,32 @@ MOST = 1_000_000_000
 _FIRST_INSTANT = datetime(1970, 1, 1, tzinfo=UTC)
 _PAST_INSTANTS = datetime(9999, 1, 1, tzinfo=UTC)
 
+WEBHOOK_FORMATS = ("chatwoot",)
+"""Services whose recorded webhooks `import` reads: those of `streams.ingest.recorded_webhooks`."""
+
 _Parser = argparse.ArgumentParser
 
 DESCRIPTION = """\
 How fast and how well a team answers its contacts: one report per account, kept up to date from Kafka events.
 
 To run it:      worker (events to counters), snapshot --watch (counters to reports), serve (the page and its API)
-To look at it:  report (from Redis), replay (from files, no servers needed), explain (why a number is what it is),
-                business-time (the working-hours clock)
-To feed it:     ingest (events over HTTP, Chatwoot's webhooks), import (exports as CSV or JSONL)
+To look at it:  report (numbers) and list (the rows behind them), from Redis; replay (from files, no servers needed),
+                explain (why a number is what it is), business-time (the working-hours clock)
+To feed it:     ingest (events over HTTP, Chatwoot's webhooks), import (exports, recorded webhooks)
 To set it up:   topics, check, simulate, token (who may read the page and its API)
 To mend it:     dead-letters (records that were set aside), rebuild (everything again, from the topics), namespace
 """
 EPILOG = """\
-Settings come from the environment (MEDIANA_…) or from a TOML file named by MEDIANA_CONFIG; docs/settings.md lists them.
+Settings come from the environment (MEDIANA_…) or from a TOML file named by MEDIANA_CONFIG; docs/run/settings.md lists
+them.
 'mediana COMMAND --help' explains a command.
 """
 REPLAY = """\
-Computes the report from files, with the code the worker runs: no Kafka, no Redis. Each file holds one event per line,
-in the order of arrival; several files are read one after the other.
+Computes the report from files, by the rules that the worker applies: no Kafka, no Redis. Each file holds one event per
+line, in the order of arrival; several files are read one after the other.
 
-Prints the snapshot document of the account, or, with --from and --to, its metrics for those days.
+Prints the snapshot document of the account, or, with --from and --to, its metrics for those days: with --compare those
+of the period that they are compared with, with --list the rows behind a number.
 """
 EXPLAIN = """\
 Prints what happened to one contact, and at each moment what the report made of it: when a wait began and ended, both
@@ -46,6 +53,11 @@ number. Reads the state in Redis, or, when files are given, those files as 'repl
 REPORT = """\
 Prints an account's metrics for a range of days, from the snapshot published in Redis. Live counters are not touched, so
 the numbers are those of the page at the same revision.
+"""
+LIST = """\
+Prints the rows that a number of the report counts, from the snapshot published in Redis: one JSON object a line,
+ordered by instant, then contact. As many rows as the number says, under the same range and filters. 'waiting' needs no
+range: it then lists all who wait.
 """
 WORKER = """\
 Reads the contact, conversation and account topics, folds events into each contact's state and each day's counters, and
@@ -67,9 +79,10 @@ Takes events over HTTP, checks each one and sends it to Kafka, for services that
 when every replica of Kafka has it. Runs until stopped.
 """
 IMPORT = """\
-Makes events of exports, CSV or JSONL, by a mapping file that says which column is which field, and sends them to Kafka
-in the order of their time, or writes them to a file. A row that gives the same event again is counted once, so that an
-import can be repeated. Nothing is sent while a row has an error, unless --skip-errors is given.
+Makes events of exports (CSV, JSONL or a workbook) by a mapping file that says which column is which field, or of
+recorded webhooks (--format, one body a line), and sends them to Kafka in the order of their time, or writes them to a
+file. A row that gives the same event again is counted once, so that an import can be repeated. Nothing is sent while a
+row has an error, unless --skip-errors is given. Exit status 1 if any row was refused.
 """
 BUSINESS_TIME = """\
 Reads cases from stdin, one JSON object per line: {"timezone", "schedule", "holidays", "start", "end"}, where schedule
@@ -138,11 +151,13 @@ def build_parser(filter_values: str | int = "+") -> argparse.ArgumentParser:
 
     command("ingest", "take events over HTTP and send them to Kafka, until stopped", INGEST)
 
-    importing = command("import", "events from CSV and JSONL exports", IMPORT)
-    importing.add_argument("files", metavar="FILE", type=Path, nargs="+", help="the exports, *.csv or *.jsonl")
+    importing = command("import", "events from exports and recorded webhooks", IMPORT)
     importing.add_argument(
-        "--mapping", metavar="MAPPING.toml", type=Path, required=True, help="which column is which field"
+        "files", metavar="FILE", type=Path, nargs="+", help="exports (*.csv, *.jsonl, *.xlsx), or recorded webhooks"
     )
+    how = importing.add_mutually_exclusive_group(required=True)
+    how.add_argument("--mapping", metavar="MAPPING.toml", type=Path, help="which column is which field")
+    how.add_argument("--format", choices=WEBHOOK_FORMATS, help="the files hold webhooks of this service, one a line")
     importing.add_argument("--account", metavar="ID", help="the account, if the mapping does not say it, or another")
     importing.add_argument(
         "--out", metavar="EVENTS.jsonl", type=Path, help="write the events to this file instead of to Kafka"
@@ -156,6 +171,20 @@ def build_parser(filter_values: str | int = "+") -> argparse.ArgumentParser:
     report.add_argument("--account", metavar="ID", required=True, help="the account")
     _add_range(report, required=True)
     _add_filters(report, filter_values)
+
+    listing = command("list", "the rows behind a number, from the published snapshot", LIST)
+    listing.add_argument("list", metavar="LIST", choices=LISTS, help=f"one of: {', '.join(LISTS)}")
+    listing.add_argument("--account", metavar="ID", required=True, help="the account")
+    _add_range(listing, required=False)
+    listing.add_argument(
+        "--over",
+        metavar="SECONDS",
+        type=_seconds,
+        help="only what took strictly more, where rows have durations",
+    )
+    listing.add_argument("--clock", choices=CLOCKS, default=CLOCKS[0], help="which clock (default: %(default)s)")
+    listing.add_argument("--order", choices=ORDERS, default=ORDERS[0], help="which first (default: %(default)s)")
+    _add_filters(listing, filter_values)
 
     replay = command("replay", "the report from files of events, without servers", REPLAY)
     replay.add_argument(
@@ -171,6 +200,9 @@ def build_parser(filter_values: str | int = "+") -> argparse.ArgumentParser:
     _add_range(replay, required=False)
     _add_filters(replay, filter_values)
     replay.add_argument("--now", metavar="INSTANT", type=_instant, help="when 'today' is, RFC 3339 (default: now)")
+    replay.add_argument("--list", choices=LISTS, help="the rows behind a number of the range, one JSON object a line")
+    replay.add_argument("--over", metavar="SECONDS", type=_seconds, help="of a list with durations, only longer ones")
+    replay.add_argument("--compare", choices=COMPARISONS, help="the metrics of the period the range is compared with")
     _add_lateness(replay)
 
     explain = command("explain", "a contact's timeline as the report saw it", EXPLAIN)
@@ -279,11 +311,23 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     start, end = getattr(arguments, "start", None), getattr(arguments, "end", None)
     if (start is None) != (end is None):
         parser.error("--from and --to go together")
+    if arguments.command == "replay":
+        _check_question(parser, arguments)
     if start is not None and end is not None:
         _check_range(parser, start, end)
     if hasattr(arguments, "origin"):
         _check_filters(parser, arguments)
     return arguments
+
+
+def _check_question(parser: _Parser, arguments: argparse.Namespace) -> None:
+    asked = [option for option in ("list", "over", "compare") if getattr(arguments, option) is not None]
+    if asked and arguments.start is None:
+        parser.error(f"--{asked[0]} asks about a range: give --from and --to")
+    if arguments.list is not None and arguments.compare is not None:
+        parser.error("--list and --compare do not go together")
+    if arguments.over is not None and arguments.list is None:
+        parser.error("--over needs --list")
 
 
 def _check_range(parser: _Parser, start: date, end: date) -> None:
@@ -341,7 +385,14 @@ def _add_lateness(parser: _Parser) -> None:
         metavar="SECONDS",
         type=_seconds,
         default=DEFAULT_LATENESS_SECONDS,
-        help="how far behind its contact's newest event an event may arrive (default: %(default)g)",
+        help="how far behind its contact's newest event a conversation event may arrive (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--contact-lateness",
+        metavar="DAYS",
+        type=_seconds,
+        default=DEFAULT_CONTACT_LATENESS_DAYS,
+        help="the same for a contact's own events (default: %(default)g)",
     )
 
 
@@ -356,7 +407,9 @@ def _add_range(parser: _Parser, *, required: bool) -> None:
 
 
 def _add_filters(parser: _Parser, values: str | int) -> None:
-    group = parser.add_argument_group("filters", "May be repeated and combined; 'none' asks for what has none.")
+    group = parser.add_argument_group(
+        "filters", "May be repeated and combined; 'none' asks for what has none, '=none' for a name."
+    )
     for name, meaning in (
         ("origin", "where the contact came from"),
         ("group", "a group's id"),

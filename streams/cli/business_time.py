@@ -1,4 +1,4 @@
-"""The body of `mediana business-time`: the business clock, asked from the command line.
+"""`mediana business-time`: working seconds between two instants.
 
 Each line in is one case, as JSON; each gives one line out. `seconds` is exact to the millisecond.
 
@@ -20,7 +20,7 @@ from msgspec import Struct
 from aggregates.business import BusinessClock
 from schemas.accounts import decode_settings
 from schemas.events import Instant, instant_us
-from streams.logs import one_line
+from streams.logs import shown
 
 _SCHEDULE = "schedule"
 
@@ -54,7 +54,7 @@ def run(lines: Iterable[str], out: TextIO) -> int:
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
             answer = {"error": str(error)}
             status = 1
-            print(one_line(f"line {number}: {error}"), file=sys.stderr)
+            print(shown(f"line {number}: {error}"), file=sys.stderr)
         out.write(msgspec.json.encode(answer).decode() + "\n")
     return status
 

@@ -1,4 +1,4 @@
-"""The body of `mediana check`: looks at the settings and at the servers they name, and changes nothing."""
+"""`mediana check`: checks the settings and the servers they name, and changes nothing."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,14 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionEr
 from redis.asyncio import RedisCluster
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from aggregates.doubts import ClockDoubts, Doubt, settings_doubts
+from aggregates.history import ContactHistory
 from aggregates.report import instant_text
 from schemas.events import MAX_FUTURE
 from schemas.zones import ZONE_DATA_VERSION
 from streams.cli.preflight import preflight
 from streams.config import Config, ConfigError, load, unknown_variables
 from streams.findings import Finding, Status, as_json, as_lines, failed
-from streams.findings import Finding, as_json, as_lines, failed
 from streams.kafka.auth import login_refusal
 from streams.kafka.clients import admin_client
 from streams.kafka.gaps import Gaps, complete_from, decode_gaps
@@ -54,13 +55,13 @@ def run(environ: Mapping[str, str], *, json: bool = False) -> int:
 async def check(environ: Mapping[str, str]) -> list[Finding]:
     """Everything there is to find, in the order in which it is best mended."""
     findings = [
-        Finding("warn", f"{name} is no setting of Mediana", "see docs/settings.md for its name")
+        Finding("warn", f"{name} is no setting of Mediana", "see docs/run/settings.md for its name")
         for name in unknown_variables(environ)
     ]
     try:
         config = load(environ)
     except ConfigError as error:
-        return [*findings, Finding("fail", str(error), "docs/settings.md lists every setting and what it may be")]
+        return [*findings, Finding("fail", str(error), "docs/run/settings.md lists every setting and what it may be")]
     findings.append(Finding("ok", "the settings can be read"))
     findings += await preflight(config)
     states: dict[str, TopicState] = {}
@@ -134,10 +135,10 @@ async def _redis(config: Config, states: Mapping[str, TopicState], committed: li
     client = connect(config)
     try:
         await client.ping()
-        findings = [
-            Finding("ok", f"Redis at {config.redis_address} answers"),
-            clock_finding(await redis_seconds(client)),
-        ]
+        findings = [Finding("ok", f"Redis at {config.redis_address} answers")]
+        seconds = await redis_seconds(client)
+        if seconds is not None:
+            findings.append(clock_finding(seconds))
         try:
             for where, info in await _infos(client, config):
                 findings += server_findings(where, info)
@@ -238,6 +239,7 @@ async def _namespace(
         *findings,
         *ledger_findings(config, shards, missing, busy, gaps),
         *await _settings(client, names),
+        *await clock_findings(client, names, shards),
         *await _reports(client, config),
     ]
 
@@ -245,14 +247,47 @@ async def _namespace(
 async def _settings(client: Client, names: keys.NamespaceKeys) -> list[Finding]:
     """Accounts whose stored settings this program cannot use, and whether the namespace has its zone data."""
     unusable: dict[str, InUse] = {}
+    doubts: dict[str, list[Doubt]] = {}
     async for account, data in client.hscan_iter(names.settings.decode(), count=SETTINGS_PER_SCAN):
         account_id = account.decode(errors="replace")
         found = await in_use(client, names, account_id, data)
         if found.problem is not None:
             unusable[account_id] = found
+        if doubted := settings_doubts(found.settings):
+            doubts[account_id] = doubted
         await asyncio.sleep(0)
     zone_data = await cast("Awaitable[bytes | None]", client.hget(names.settings_log.decode(), keys.ZONE_DATA.decode()))
-    return [*settings_findings(unusable), *zone_data_findings(names.namespace, zone_data)]
+    return [*settings_findings(unusable), *doubt_findings(doubts), *zone_data_findings(names.namespace, zone_data)]
+
+
+def doubt_findings(doubts: Mapping[str, Iterable[Doubt]]) -> list[Finding]:
+    """A warning for each setting that surely means something else; past some, how many more."""
+    found = [
+        Finding("warn", f"account {account!r}, {doubt.where}: {doubt.what}", doubt.advice)
+        for account, doubted in sorted(doubts.items())
+        for doubt in doubted
+    ]
+    if len(found) > MOST_FAILURES_TOLD:
+        more = len(found) - MOST_FAILURES_TOLD
+        found = [*found[:MOST_FAILURES_TOLD], Finding("warn", f"{more} more settings surely mean something else")]
+    return found
+
+
+async def clock_findings(client: Client, names: keys.NamespaceKeys, shards: int) -> list[Finding]:
+    """Whether answers are stamped before their questions, by a sample of each shard's contacts."""
+    clocks = ClockDoubts()
+    for shard in range(min(shards, SAMPLED_SHARDS)):
+        sampled = 0
+        async for _, state in client.hscan_iter(names.shard(shard).states.decode(), count=SAMPLED_CONTACTS):
+            # Bytes of another version are a worker's business, which says so.
+            with contextlib.suppress(ValueError):
+                clocks.saw(ContactHistory.decode(state).entries)
+            sampled += 1
+            if sampled >= SAMPLED_CONTACTS:
+                break
+        await asyncio.sleep(0)
+    doubt = clocks.doubt()
+    return [] if doubt is None else [Finding("warn", f"{doubt.where}: {doubt.what}", doubt.advice)]
 
 
 def settings_findings(unusable: Mapping[str, InUse]) -> list[Finding]:
@@ -274,13 +309,20 @@ def zone_data_findings(namespace: str, found: bytes | None) -> list[Finding]:
     """Whether the namespace is counted with this program's zone data."""
     problem = difference(namespace, found)
     if problem is not None:
-        return [Finding("warn", problem, "the same release everywhere: docs/operating.md#an-update-of-the-zone-data")]
+        return [
+            Finding("warn", problem, "the same release everywhere: docs/run/operating.md#an-update-of-the-zone-data")
+        ]
     return [Finding("ok", f"zone data {ZONE_DATA_VERSION}, as in the namespace")] if found is not None else []
 
 
-_SEND_AGAIN = "send the account's settings again, mended: docs/runbook.md#medianasettingsunusable; other accounts go on"
+_SEND_AGAIN = (
+    "send the account's settings again, mended: docs/run/runbook.md#medianasettingsunusable; other accounts go on"
+)
 
 SETTINGS_PER_SCAN = 100
+
+SAMPLED_SHARDS, SAMPLED_CONTACTS = 20, 100
+"""Whose clocks are looked at: enough to see what all of them show, little enough to disturb nobody."""
 
 
 async def _reports(client: Client, config: Config) -> list[Finding]:
@@ -306,7 +348,7 @@ def failure_findings(failures: Mapping[str, Failure]) -> list[Finding]:
     return findings
 
 
-_FAILURE_ADVICE = "docs/runbook.md#medianaaccountnotpublished says what each reason means; other accounts go on"
+_FAILURE_ADVICE = "docs/run/runbook.md#medianaaccountnotpublished says what each reason means; other accounts go on"
 
 
 MOST_FAILURES_TOLD = 20
@@ -319,7 +361,7 @@ def new_namespace_finding(config: Config, *, group_has_commits: bool) -> Finding
     return Finding(
         "fail",
         f"namespace {config.namespace} is empty, yet group {config.group_id} has read before",
-        "is this the right Redis? If its data is lost, put a copy back, or rebuild: docs/operating.md",
+        "is this the right Redis? If its data is lost, put a copy back, or rebuild: docs/run/operating.md",
     )
 
 
@@ -328,7 +370,7 @@ def partitions_changed_finding(config: Config, shards: int, partitions: int) -> 
     return Finding(
         "fail",
         f"namespace {config.namespace} was made for {shards} partitions, the topics have {partitions}",
-        "contacts would change their shard: rebuild into a new namespace (MEDIANA_NAMESPACE), docs/operating.md",
+        "contacts would change their shard: rebuild into a new namespace (MEDIANA_NAMESPACE), docs/run/operating.md",
     )
 
 
@@ -342,7 +384,7 @@ def ledger_findings(
             Finding(
                 "fail",
                 f"shards {_listed(missing)} have lost their ledger: Redis was emptied, or is another one",
-                "point MEDIANA_REDIS_URL at the right one, or put a copy of it back: docs/operating.md",
+                "point MEDIANA_REDIS_URL at the right one, or put a copy of it back: docs/run/operating.md",
             )
         )
     if busy:
@@ -350,7 +392,7 @@ def ledger_findings(
             Finding(
                 "fail",
                 f"a commit of shards {_listed(busy)} was cut off half way",
-                "put back a copy of Redis from before, the log since then is read again: docs/operating.md",
+                "put back a copy of Redis from before, the log since then is read again: docs/run/operating.md",
             )
         )
     if gaps:
@@ -366,7 +408,7 @@ def gap_finding(gaps: Mapping[int, Gaps]) -> Finding:
         "warn",
         f"shards {_listed(gaps)} lack records that Kafka lost before they were read: reports say complete: false, "
         + (f"and complete_from: {since}" if since else "and not from when on they are complete"),
-        f"rebuild into a new namespace if Kafka has the records again ({missing}): docs/operating.md#a-gap",
+        f"rebuild into a new namespace if Kafka has the records again ({missing}): docs/run/operating.md#a-gap",
     )
 
 

@@ -1,25 +1,24 @@
-"""Compares the counters and reports of two namespaces, account by account, over all days."""
+"""Compares the facts and reports of two namespaces, account by account, over all days."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from itertools import chain
 from typing import Any
 
 from msgspec import Struct
 
-from aggregates import cube
-from aggregates.counters import Field, Value
-from aggregates.cube import Cube
+from aggregates.day_block import DayBlock, decode_block, encode_block
 from aggregates.filters import Filters
 from aggregates.periods import Period
-from aggregates.report import metrics, needed_keys
+from aggregates.report import metrics
+from aggregates.rows import Rows
 from aggregates.rules import Rules
-from schemas.accounts import AccountSettings
+from aggregates.shard_days import contributions
 from schemas.limits import MAX_DAYS
 from streams.redis.keys import HORIZON, NamespaceKeys
 from streams.redis.shard_reader import ShardCut, ShardReader
 from streams.redis.usable_settings import in_use
-from schemas.accounts import AccountSettings, decode_settings, default_settings
 
 DAYS_AT_ONCE = 31
 """Days of an account that are read in one go from each shard."""
@@ -54,7 +53,7 @@ class AccountComparison(Struct, frozen=True):
     """Whether both had read equally far. If not, a difference may only be what one of them has yet to read."""
     days: int
     differing_days: list[str]
-    """Days with a counter that differs, by any dimension."""
+    """Days with a fact that differs."""
     differences: list[Difference]
     differences_not_shown: int
 
@@ -96,13 +95,13 @@ class Side:
         found = [await self._redis.hget(self.keys.shard(shard.shard).ledger, HORIZON) for shard in self.shards]
         return max((int(value or 0) for value in found), default=0)
 
-    async def settings(self, account_id: str) -> AccountSettings:
-        """The account's settings."""
+    async def rules(self, account_id: str) -> Rules:
+        """The account's settings, compiled."""
         data = await self._redis.hget(self.keys.settings, account_id)
-        return (await in_use(self._redis, self.keys, account_id, data)).settings
+        return (await in_use(self._redis, self.keys, account_id, data)).rules
 
     async def cuts(self, account_id: str, days: Sequence[int]) -> list[ShardCut]:
-        """Each shard's counters of these days, and where it stands."""
+        """Each shard's facts of these days, and where it stands."""
         return [await shard.cut(account_id, days, _NEVER) for shard in self.shards]
 
 
@@ -120,24 +119,26 @@ async def compare(old: Side, new: Side) -> Comparison:
 
 
 async def _compare_account(old: Side, new: Side, account_id: str, days: Sequence[int]) -> AccountComparison:
-    needed = needed_keys(Filters())
     differing: list[int] = []
     same_position = True
-    cubes: tuple[dict[int, Cube], dict[int, Cube]] = ({}, {})
+    blocks: tuple[list[DayBlock], list[DayBlock]] = ([], [])
     for first in range(0, len(days), DAYS_AT_ONCE):
-        found, same = await _counters(old, new, account_id, days[first : first + DAYS_AT_ONCE])
+        found, same = await _facts(old, new, account_id, days[first : first + DAYS_AT_ONCE])
         same_position = same_position and same
         for day, (one, other) in found.items():
-            built = _part(cube.build(one), needed)
-            cubes[0][day] = built
-            cubes[1][day] = built if one == other else _part(cube.build(other), needed)
+            built = _block(day, one)
+            blocks[0].append(built)
+            blocks[1].append(built if one == other else _block(day, other))
             if one != other:
                 differing.append(day)
     differences: list[Difference] = []
     if differing:
         period = Period(date.fromordinal(max(days[0], days[-1] - MAX_DAYS + 1)), date.fromordinal(days[-1]))
-        calendar = Rules(await new.settings(account_id)).calendar
-        reports = [dict(_leaves(metrics(period, side, Filters(), calendar))) for side in cubes]
+        calendar = (await new.rules(account_id)).calendar
+        reports = [
+            dict(_leaves(metrics(period, Rows.of(_within(side, period)), Filters(), calendar, tables=False)))
+            for side in blocks
+        ]
         differences = list(_differences(*reports))
     return AccountComparison(
         account_id=account_id,
@@ -150,11 +151,14 @@ async def _compare_account(old: Side, new: Side, account_id: str, days: Sequence
     )
 
 
-_Day = tuple[Mapping[Field, Value], Mapping[Field, Value]]
+_Fields = Mapping[bytes, bytes]
+"""A day's facts of all shards, by field."""
 
 
-async def _counters(old: Side, new: Side, account_id: str, days: Sequence[int]) -> tuple[dict[int, _Day], bool]:
-    """Both sides' counters of each day; and whether they are of one position in the log, as they are if need be."""
+async def _facts(
+    old: Side, new: Side, account_id: str, days: Sequence[int]
+) -> tuple[dict[int, tuple[_Fields, _Fields]], bool]:
+    """Both sides' facts of each day; and whether they are of one position in the log, as they are if need be."""
     attempts = 0
     while True:
         attempts += 1
@@ -170,12 +174,18 @@ def _positions(cuts: Iterable[ShardCut]) -> list[tuple[int | None, int | None]]:
     return [(cut.state.contacts, cut.state.conversations) for cut in cuts]
 
 
-def _merged(cuts: Sequence[ShardCut], days: Iterable[int]) -> dict[int, dict[Field, Value]]:
-    return {day: cube.merged_counters(cut.days.get(day, ()) for cut in cuts) for day in days}
+def _merged(cuts: Sequence[ShardCut], days: Iterable[int]) -> dict[int, _Fields]:
+    return {
+        day: dict(chain.from_iterable(cut.days[day].facts.items() for cut in cuts if day in cut.days)) for day in days
+    }
 
 
-def _part(built: Cube, needed: Sequence[bytes]) -> Cube:
-    return {key: built[key] for key in needed if key in built}
+def _block(day: int, facts: _Fields) -> DayBlock:
+    return decode_block(encode_block(day, contributions(day, facts)))
+
+
+def _within(blocks: Iterable[DayBlock], period: Period) -> list[DayBlock]:
+    return [block for block in blocks if block.day in period.days]
 
 
 def _leaves(document: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Reading the dead-letter topic, and `mediana dead-letters list`: what was set aside, where it stood, and why."""
+"""`mediana dead-letters list`: reads the dead-letter topic."""
 
 import asyncio
 import sys

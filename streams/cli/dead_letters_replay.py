@@ -1,4 +1,4 @@
-"""`mediana dead-letters replay`: sends dead letters again, as they are or repaired, so that they are counted after all.
+"""`mediana dead-letters replay`: sends dead letters again, as they are or repaired.
 
 What passes the checks of the worker goes to the topic of its type, keyed by its contact, and to the partition that
 holds the contact. An event that was counted already, or is sent again twice, counts once: its id is known.
@@ -18,16 +18,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
-from aggregates.history import ContactHistory
+from aggregates.history import ContactHistory, Lateness
 from schemas.errors import InvalidEvent, UnknownType
 from schemas.events import BaseEvent, Event, decode_event, decode_record, instant_us
 from streams.cli.dead_letters_list import Letter, Selection, read_letters
 from streams.config import Config
 from streams.errors import Unavailable
 from streams.kafka.clients import client_options
-from streams.kafka.dead_letters import TOO_LATE
-from streams.logs import one_line
 from streams.kafka.dead_letters import BATCH_DAMAGED, BATCH_TOO_LARGE, TOO_LATE
+from streams.logs import shown
 from streams.redis.clients import connect
 from streams.redis.keys import NamespaceKeys, contact_key
 
@@ -247,7 +246,7 @@ async def _send(config: Config, ready: Sequence[Ready], summary: Summary, *, dry
             part = ready[first : first + AT_ONCE]
             known = await contacts.find([one.event for one in part])
             summary.late += sum(
-                _is_late(one.event, newest, config.lateness_ms) for one, newest in zip(part, known, strict=True)
+                _is_late(one.event, newest, config.lateness) for one, newest in zip(part, known, strict=True)
             )
             if not dry_run:
                 await _send_part(producer, config, part, known)
@@ -285,9 +284,10 @@ def _partition(one: Ready, shards: dict[int, int]) -> int | None:
     return min(shards) if shards else None
 
 
-def _is_late(event: Event, shards: dict[int, int], lateness_ms: int) -> bool:
+def _is_late(event: Event, shards: dict[int, int], lateness: Lateness) -> bool:
     newest_us = max(shards.values(), default=-1)
-    return event.topic == "conversations" and instant_us(event.occurred_at) < newest_us - lateness_ms * 1000
+    window_us = lateness.conversation_us if event.topic == "conversations" else lateness.contact_us
+    return instant_us(event.occurred_at) < newest_us - window_us
 
 
 def _producer(config: Config) -> AIOKafkaProducer:
@@ -302,4 +302,4 @@ def _producer(config: Config) -> AIOKafkaProducer:
 
 
 def _say(text: str) -> None:
-    print(one_line(f"dead-letters: {text}"), file=sys.stderr)
+    print(shown(f"dead-letters: {text}"), file=sys.stderr)

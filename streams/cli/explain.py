@@ -1,4 +1,4 @@
-"""`mediana explain`: a contact's timeline as the report saw it, from the ledger or from files of events."""
+"""`mediana explain`: a contact's timeline as the report saw it, from the ledger or from files."""
 
 import asyncio
 import sys
@@ -12,16 +12,16 @@ import orjson
 from redis.exceptions import RedisError
 
 from aggregates.explanation import Measure, Moment, explain
-from aggregates.history import ContactHistory, Outcome
+from aggregates.history import ContactHistory, Lateness, Outcome
 from aggregates.report import instant_text
 from aggregates.rules import Rules, RulesBook
 from schemas import zones
 from schemas.events import Event, instant_us, type_name
-from streams.cli.replay import Replay, read_events, read_settings
+from streams.cli.replay import Refused, Replay, read_events, read_settings
 from streams.config import Config
-from streams.logs import one_line
+from streams.logs import one_line, shown
 from streams.redis.clients import connect
-from streams.redis.keys import NamespaceKeys, ShardKeys, archive_field, contact_key, rules_field
+from streams.redis.keys import NamespaceKeys, ShardKeys, chunk_field, contact_key, rules_field
 from streams.redis.settings_store import add_versions
 from streams.redis.usable_settings import in_use
 
@@ -37,24 +37,24 @@ class UnknownContactError(LookupError):
 
 
 def run_files(
-    files: Sequence[Path], accounts: Path | None, account: str, contact: str, lateness_seconds: float, as_json: bool
+    files: Sequence[Path], accounts: Path | None, account: str, contact: str, lateness: Lateness, as_json: bool
 ) -> int:
-    """Explain a contact from files of events in arrival order. Returns the exit status."""
-    replay = Replay(read_settings(accounts) if accounts is not None else (), lateness_seconds)
+    """Explain a contact from files of events in arrival order. Returns the exit status: 1 if anything was refused."""
+    refused = Refused()
+    replay = Replay(read_settings(accounts, refused) if accounts is not None else (), lateness)
     excluded: list[Excluded] = []
-    for event in read_events(files, Counter()):
+    for event in read_events(files, Counter(), refused):
         if (event.account_id, event.contact_id) == (account, contact):
             outcome = replay.fold(event)
             if outcome is not Outcome.APPLIED:
                 excluded.append((event, outcome.value))
     history = replay.history(account, contact)
-    if history is None or not history.journal_length:
-        print(one_line(f"mediana: {UnknownContactError(account, contact)}"), file=sys.stderr)
+    if history is None:
+        print(shown(f"mediana: {UnknownContactError(account, contact)}"), file=sys.stderr)
         return 1
-    replay.attach_archive(history, account, contact)
     book = replay.book(account)
-    _print(account, contact, explain(history.entries, book), excluded, book.current, as_json)
-    return 0
+    _print(account, contact, explain(history.start(), history.entries, book), excluded, book.current, as_json)
+    return refused.status
 
 
 def run(config: Config, account: str, contact: str, as_json: bool) -> int:
@@ -62,10 +62,10 @@ def run(config: Config, account: str, contact: str, as_json: bool) -> int:
     try:
         entries_book = asyncio.run(_from_ledger(config, account, contact))
     except (UnknownContactError, RedisError) as error:
-        print(one_line(f"mediana: {error}"), file=sys.stderr)
+        print(shown(f"mediana: {error}"), file=sys.stderr)
         return 1
     history, book = entries_book
-    _print(account, contact, explain(history.entries, book), [], book.current, as_json)
+    _print(account, contact, explain(history.start(), history.entries, book), [], book.current, as_json)
     return 0
 
 
@@ -79,8 +79,8 @@ async def _from_ledger(config: Config, account: str, contact: str) -> tuple[Cont
             data = await redis.hget(shard.states, key)
             if data is not None:
                 history = ContactHistory.decode(data)
-                fields = [archive_field(key, number) for number in range(history.archive_count)]
-                history.attach_archive(await redis.hmget(shard.archive, fields) if fields else [])
+                fields = [chunk_field(key, number) for number in history.chunk_numbers()]
+                history.attach_chunks(await redis.hmget(shard.chunks, fields) if fields else [])
                 return history, await _book(redis, namespace, shard, account, history)
         raise UnknownContactError(account, contact)
     finally:
@@ -92,7 +92,7 @@ async def _book(
 ) -> RulesBook:
     """The account's rules, with every version that the history names."""
     book = RulesBook((await in_use(redis, namespace, account, await redis.hget(namespace.settings, account))).rules)
-    for version in history.rule_versions():
+    for version in history.settings_versions():
         if version not in book:
             add_versions(book, account, {version: await redis.hget(shard.rules, rules_field(account, version))})
     return book

@@ -1,4 +1,4 @@
-"""The command line: what each command of `mediana` runs, and how the program ends.
+"""Runs the commands, and maps how they end to exit statuses.
 
 Answers go to stdout as JSON, logs and progress to stderr. Exit status: 0 done, 1 failed (one line says what to do), 2 a
 command line that makes no sense, 130 interrupted. Each command imports only what it runs, so that `replay` and
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from streams import logs
 from streams.cli.arguments import parse_arguments
+from streams.secrecy import environment_secrets
 
 if TYPE_CHECKING:
     from aggregates.filters import Filters
+    from aggregates.history import Lateness
     from streams.config import Config
 
 FAILED, INTERRUPTED = 1, 130
@@ -28,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status (argparse itself exits with 2 on a bad command line)."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     # A wrong one is reported with the other settings.
-    logs.set_up(os.environ.get("MEDIANA_LOG_FORMAT", logs.TEXT), os.environ.get("MEDIANA_LOG_LEVEL", "info"))
+    logs.set_up(
+        os.environ.get("MEDIANA_LOG_FORMAT", logs.TEXT),
+        os.environ.get("MEDIANA_LOG_LEVEL", "info"),
+        environment_secrets(os.environ),
+    )
     try:
         status = COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
@@ -51,7 +57,7 @@ def _tell(problem: str) -> None:
     if logs.is_json():
         logging.getLogger("mediana").critical("%s", problem)
     else:
-        print(logs.one_line(f"mediana: {problem}"), file=sys.stderr)
+        print(logs.shown(f"mediana: {problem}"), file=sys.stderr)
 
 
 def _explain(error: Exception) -> str:
@@ -102,6 +108,7 @@ def _import(arguments: Namespace) -> int:
     plan = importing.Plan(
         files=arguments.files,
         mapping=arguments.mapping,
+        format=arguments.format,
         account_id=arguments.account,
         out=arguments.out,
         dry_run=arguments.dry_run,
@@ -116,18 +123,38 @@ def _report(arguments: Namespace) -> int:
     return report.run(_config(), arguments.account, arguments.start, arguments.end, _filters(arguments))
 
 
+def _list(arguments: Namespace) -> int:
+    from streams.cli import list_rows
+
+    return list_rows.run(
+        _config(),
+        arguments.account,
+        list_rows.Asked(
+            arguments.list,
+            arguments.start,
+            arguments.end,
+            _filters(arguments),
+            over=arguments.over,
+            clock=arguments.clock,
+            order=arguments.order,
+        ),
+    )
+
+
 def _replay(arguments: Namespace) -> int:
     from streams.cli import replay
 
+    question = None
+    if arguments.start is not None:
+        more = (arguments.list, arguments.over, arguments.compare)
+        question = replay.asked(arguments.start, arguments.end, _filters(arguments), *more)
     return replay.run(
         arguments.files,
         arguments.accounts,
         arguments.account,
-        arguments.start,
-        arguments.end,
-        _filters(arguments),
+        question,
         arguments.now,
-        arguments.lateness,
+        _lateness(arguments),
     )
 
 
@@ -137,7 +164,7 @@ def _explain_contact(arguments: Namespace) -> int:
     account, contact = arguments.account, arguments.contact
     if arguments.files:
         return explain.run_files(
-            arguments.files, arguments.accounts, account, contact, arguments.lateness, arguments.json
+            arguments.files, arguments.accounts, account, contact, _lateness(arguments), arguments.json
         )
     return explain.run(_config(), account, contact, arguments.json)
 
@@ -225,6 +252,7 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "ingest": _ingest,
     "import": _import,
     "report": _report,
+    "list": _list,
     "replay": _replay,
     "explain": _explain_contact,
     "business-time": _business_time,
@@ -244,11 +272,18 @@ def _filters(arguments: Namespace) -> "Filters":
     return Filters.parse(arguments.origin, arguments.group, arguments.channel, arguments.advisor)
 
 
+def _lateness(arguments: Namespace) -> "Lateness":
+    from aggregates.history import Lateness
+
+    return Lateness(round(arguments.lateness * 1_000_000), round(arguments.contact_lateness * 86_400_000_000))
+
+
 def _config() -> "Config":
     from streams.config import load
 
     config = load(os.environ)
-    logs.set_up(config.log_format, config.log_level, config.secrets())  # the settings' file may say otherwise
+    secrets = {*config.secrets(), *environment_secrets(os.environ)}
+    logs.set_up(config.log_format, config.log_level, secrets)  # the settings' file may say otherwise
     return config
 
 

@@ -1,4 +1,4 @@
-"""`mediana namespace drop`: deletes everything that a namespace keeps in Redis, a bounded number of keys at a time."""
+"""`mediana namespace drop`: deletes all keys of a namespace, a bounded number at a time."""
 
 import asyncio
 import dataclasses

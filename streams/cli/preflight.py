@@ -1,4 +1,4 @@
-"""What a program needs of this machine before it starts: files, ports, the compiled fold.
+"""Checks what the programs need of this machine before they start: files and ports.
 
 One function for each concern. The program that has it calls it at its start, and `mediana check` calls all of them, so
 that a check finds whatever would end a program later.
@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from streams.config import Config, ConfigError
 from streams.errors import Fatal
 from streams.findings import Finding
-from streams.fold.compiled import load
-from streams.http.guards import is_loopback
+from streams.http.guards import Refused
 from streams.http.listening import cannot_listen, is_ours, refusal
-from streams.http.tokens import Access, FileAccess, TokensFileError
-from streams.ingest.access import IngestAccess
+from streams.ingest.access import ingest_access
 from streams.kafka.clients import client_options
 from streams.redis.clients import connect
+from streams.web.access import page_access
 
 SERVED: tuple[tuple[str, str], ...] = (
     ("http_host", "http_port"),
@@ -28,38 +27,6 @@ SERVED: tuple[tuple[str, str], ...] = (
 """Every address that a program listens on: the settings of its host and port."""
 
 
-class Refused(ValueError):
-    """A program cannot start with these settings; the text says why, and what to do."""
-
-
-def page_access(config: Config) -> Access:
-    """Who may read the page. Raises `Refused` for a file that cannot be used, or a page that is open by mistake."""
-    try:
-        access = Access() if config.http_tokens_file is None else FileAccess(config.http_tokens_file)
-    except TokensFileError as error:
-        raise Refused(f"MEDIANA_HTTP_TOKENS_FILE: {error}") from None
-    if not (access.needs_token or config.http_open or is_loopback(config.http_host)):
-        raise Refused(
-            f"MEDIANA_HTTP_HOST is {config.http_host!r}: everyone who reaches it could read every account. Set "
-            "MEDIANA_HTTP_TOKENS_FILE to require tokens, or MEDIANA_HTTP_OPEN=true if that is meant."
-        )
-    return access
-
-
-def ingest_access(config: Config) -> IngestAccess:
-    """Who may send events. Raises `Refused`, as `page_access` does."""
-    try:
-        access = IngestAccess.of(config)
-    except TokensFileError as error:
-        raise Refused(f"MEDIANA_INGEST_TOKENS_FILE or MEDIANA_INGEST_CHATWOOT_SECRETS_FILE: {error}") from None
-    if not (access.needs_token or is_loopback(config.ingest_host)):
-        raise Refused(
-            f"MEDIANA_INGEST_HOST is {config.ingest_host!r}: everyone who reaches it could write events of every "
-            "account. Set MEDIANA_INGEST_TOKENS_FILE to require tokens."
-        )
-    return access
-
-
 async def preflight(config: Config) -> list[Finding]:
     """Everything that would keep a program from starting on this machine, without asking Kafka or Redis."""
     concerns: tuple[tuple[str, Callable[[Config], object]], ...] = (
@@ -67,14 +34,13 @@ async def preflight(config: Config) -> list[Finding]:
         ("the access of `ingest`", ingest_access),
         ("what Kafka's clients need", client_options),
         ("what Redis' clients need", connect),
-        ("what folds", lambda config: load(config.fold)),
     )
     findings = []
     for what, ask in concerns:
         try:
             ask(config)
         except (Refused, ConfigError, Fatal) as error:
-            findings.append(Finding("fail", str(error), "docs/settings.md says what each setting may be"))
+            findings.append(Finding("fail", str(error), "docs/run/settings.md says what each setting may be"))
         else:
             findings.append(Finding("ok", f"{what} can be used"))
     return [*findings, *_same_ports(config), *[await _port(config, *address) for address in SERVED]]

@@ -1,4 +1,4 @@
-"""`mediana rebuild`: everything in Redis computed again from the topics, into a namespace beside the present one.
+"""`mediana rebuild`: computes everything again from the topics, in a new namespace.
 
 Makes the new namespace at the beginning of the log, lets workers of its own read until they are up with the log,
 publishes, and compares both. Nothing of the present namespace is touched, so it may go on meanwhile; which one is used
@@ -31,7 +31,7 @@ from streams.errors import Fatal, Unavailable
 from streams.kafka.clients import TopicPartition, client_options
 from streams.kafka.log_end import LogEnds
 from streams.kafka.log_start import complete_from
-from streams.logs import one_line
+from streams.logs import shown
 from streams.outage import Outage
 from streams.redis.clients import Client, connect
 from streams.redis.keys import NamespaceKeys
@@ -297,4 +297,4 @@ def how_to_switch(old: str, new: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(one_line(f"rebuild: {text}"), file=sys.stderr, flush=True)
+    print(shown(f"rebuild: {text}"), file=sys.stderr, flush=True)

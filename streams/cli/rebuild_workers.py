@@ -1,4 +1,4 @@
-"""The workers of a rebuild: processes of their own that work on the new namespace."""
+"""Worker processes of a rebuild."""
 
 import asyncio
 import os

@@ -1,9 +1,10 @@
-"""The tables of the reference pages, made from the catalogues; `python -m streams.cli.reference` writes them again.
+"""The tables of the documentation, made from the code; `python -m streams.cli.reference` writes them again.
 
-`docs/settings.md`, `docs/metrics.md` and `docs/limits.md` hold tables between two markers; everything around them is
-written by hand. A test compares the tables with the catalogues.
+`settings.md`, `metrics.md` and `limits.md` in `docs/run/`, and `docs/develop/architecture.md`, hold tables between two
+markers; everything around them is written by hand. A test compares the tables with the code.
 """
 
+import ast
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,13 +13,21 @@ from pathlib import Path
 from schemas.limits import LIMITS
 from streams.config import SETTINGS
 from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
-from streams.http.metrics import HTTP_METRICS
 from streams.ingest.metrics import INGEST_METRICS
-from streams.monitoring.catalogue import WORKER_METRICS, Metric
+from streams.metric import Metric
+from streams.monitoring.catalogue import WORKER_METRICS
 from streams.monitoring.server import SERVER_METRICS
 from streams.snapshots.metrics import SNAPSHOTTER_METRICS
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+# From the ground up. A folder that is not named here comes last.
+_FOLDERS = (
+    *("schemas", "aggregates", "streams", "streams/kafka", "streams/redis", "streams/http", "streams/monitoring"),
+    *("streams/records", "streams/fold", "streams/shard", "streams/intake", "streams/worker", "streams/snapshots"),
+    *("streams/web", "streams/ingest", "streams/simulation", "streams/cli", "streams/local"),
+)
 
 
 def settings_table() -> str:
@@ -49,18 +58,44 @@ def limits_table() -> str:
     return _table(("limit", "value", "of", "beyond it", "enforced in"), rows)
 
 
+def modules_table() -> str:
+    """Every module of the three packages by its folder, with the first sentence of its docstring."""
+    found: dict[str, list[Path]] = {}
+    for package in ("schemas", "aggregates", "streams"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            found.setdefault(path.parent.relative_to(ROOT).as_posix(), []).append(path)
+    order = {name: number for number, name in enumerate(_FOLDERS)}
+    shown = []
+    for folder in sorted(found, key=lambda name: (order.get(name, len(order)), name)):
+        rows = [
+            (f"`{path.relative_to(ROOT).as_posix()}`", _first_sentence(path))
+            for path in found[folder]
+            if path.name != "__init__.py"
+        ]
+        says = _first_sentence(ROOT / folder / "__init__.py")
+        shown.append(f"### {folder}\n\n{says}.\n\n{_table(('module', 'holds'), rows)}")
+    return "\n" + "\n".join(shown) + "\n"
+
+
+def _first_sentence(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    (paragraph, *_) = text.split("\n\n")
+    return re.split(r"(?<=\.)\s+(?=[A-Z`])", " ".join(paragraph.split()))[0].rstrip(".:")
+
+
 def pages() -> dict[str, dict[str, str]]:
     """Page → name of the table's markers → the table."""
     return {
-        "settings.md": {"settings": settings_table()},
-        "limits.md": {"limits": limits_table()},
-        "metrics.md": {
+        "run/settings.md": {"settings": settings_table()},
+        "run/limits.md": {"limits": limits_table()},
+        "run/metrics.md": {
             "worker": metrics_table(WORKER_METRICS),
             "snapshotter": metrics_table(SNAPSHOTTER_METRICS),
             "page": metrics_table([*HTTP_METRICS, *REPORT_METRICS]),
             "ingest": metrics_table(INGEST_METRICS),
             "server": metrics_table(SERVER_METRICS),
         },
+        "develop/architecture.md": {"modules": modules_table()},
     }
 
 

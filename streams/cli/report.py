@@ -9,9 +9,11 @@ import orjson
 from aggregates.filters import Filters
 from aggregates.periods import RangeError
 from streams.config import Config
-from streams.logs import one_line
+from streams.logs import shown
 from streams.redis.clients import connect
-from streams.snapshots.reader import NoReport, SnapshotReader
+from streams.snapshots.reader import Answer, ListPage, NoReport, SnapshotReader
+
+REFUSED = 2
 
 
 def run(config: Config, account: str, start: date, end: date, filters: Filters) -> int:
@@ -22,18 +24,30 @@ def run(config: Config, account: str, start: date, end: date, filters: Filters) 
 async def _report(config: Config, account: str, start: date, end: date, filters: Filters) -> int:
     redis = connect(config)
     try:
-        answer = await SnapshotReader(redis, config.namespace).metrics(
-            account, start, end, filters, with_previous=False
-        )
-    except (NoReport, RangeError) as error:
-        print(one_line(f"mediana: {error}"), file=sys.stderr)
+        answer = await SnapshotReader(redis, config.namespace).metrics(account, start, end, filters, compare=None)
+    except NoReport as error:
+        tell(str(error))
         return 1
+    except RangeError as error:
+        tell(str(error))
+        return REFUSED
     finally:
         await redis.aclose()
-    if not answer.complete:
-        since = answer.complete_from
-        lost = "" if since is None else f"; records were lost, none that was sent from {since} on"
-        text = f"mediana: revision {answer.revision} as of {answer.as_of} is not complete{lost}"
-        print(one_line(text), file=sys.stderr)
+    tell_what_is_missing(answer)
     sys.stdout.write(orjson.dumps(answer.metrics).decode() + "\n")
     return 0
+
+
+def tell_what_is_missing(found: Answer | ListPage) -> None:
+    """Say on stderr what whoever reads the answer should know: records that are missing, filters that match nothing."""
+    if not found.complete:
+        since = found.complete_from
+        lost = "" if since is None else f"; records were lost, none that was sent from {since} on"
+        tell(f"revision {found.revision} as of {found.as_of} is not complete{lost}")
+    for name, values in found.unknown_values.items():
+        tell(f"never seen in the range, and in no settings: {name} {', '.join(map(repr, values))}")
+
+
+def tell(problem: str) -> None:
+    """One line on stderr."""
+    print(shown(f"mediana: {problem}"), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`mediana token`: makes, lists and revokes the tokens of a tokens file, in which only their digests are.
+"""`mediana token`: creates, lists and revokes tokens of a tokens file.
 
 A token is 256 random bits and is shown once, when it is made. The file is replaced as a whole, readable by its owner
 only, so a running server sees the old one or the new one. `ingest` reads files of the same form.

@@ -1,4 +1,4 @@
-"""The part of a batch that reads and writes nothing: events are folded, each record has a verdict.
+"""Folds a batch without I/O: new states, changed facts, and a verdict on each record.
 
 It goes contact by contact, and stops in between every few milliseconds, for a worker has more to do than to fold: to
 tell Kafka that it lives, to answer a probe, to commit other shards' batches.
@@ -9,20 +9,23 @@ from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from aggregates.counters import Deltas, combined
-from aggregates.errors import MissingRules, NegativeCounter
-from aggregates.history import ContactHistory, Outcome
+from aggregates.counters import Vector
+from aggregates.errors import MissingRules
+from aggregates.facts import Fact, fact_value, field_of
+from aggregates.history import ContactHistory, FactChanges, Lateness, Outcome
 from aggregates.rules import RulesBook
+from aggregates.totals import add_fact
 from schemas.events import BaseEvent, type_name
-from streams.kafka.dead_letters import TOO_LATE, DeadLetter
 from streams.kafka.dead_letters import CONTACT_TOO_LARGE, TOO_LATE, DeadLetter
 from streams.records.decoded import Arrival
-from streams.redis.keys import archive_field
-from streams.shard.caches import DayKey
+from streams.redis.keys import chunk_field
+
+DayKey = tuple[int, str]
+"""A local day's ordinal and its account."""
 
 _APPLIED = Outcome.APPLIED
-_TOO_LATE = "the event is further behind its contact's newest event than the lateness window, or than its journal"
-_TOO_LARGE = "its contact has as many events, conversations or older events as are kept of one: see docs/limits.md"
+_TOO_LATE = "the event is further behind its contact's newest event than the lateness window"
+_TOO_LARGE = "its contact has as many events or conversations as are kept of one: see docs/run/limits.md"
 _REASONS = {Outcome.TOO_LATE: (TOO_LATE, _TOO_LATE), Outcome.TOO_LARGE: (CONTACT_TOO_LARGE, _TOO_LARGE)}
 
 
@@ -31,9 +34,36 @@ class SortedOut:
     """What records of a batch hold."""
 
     events: dict[int, Arrival] = field(default_factory=dict)
-    """Those that hold an event, by their place in the batch."""
+    """Those that hold an event, by their index in the batch."""
     letters: list[DeadLetter] = field(default_factory=list)
     unknown: int = 0
+
+
+@dataclass
+class DayFacts:
+    """What a batch changes of an account's day."""
+
+    added: dict[bytes, bytes] = field(default_factory=dict)
+    """Facts by field (`aggregates.facts.fact_field`), as `fact_value` writes them."""
+    removed: set[bytes] = field(default_factory=set)
+    """Fields of facts that are no longer true."""
+    totals: Vector = field(default_factory=dict)
+    """How much to add to the day's totals (`aggregates/totals.py`)."""
+
+    def remove(self, contact: bytes, fact: Fact) -> None:
+        """A fact of a contact, named by its id, is no longer true."""
+        name = field_of(contact, fact)
+        self.added.pop(name, None)
+        self.removed.add(name)
+        add_fact(self.totals, fact, -1)
+
+    def add(self, contact: bytes, fact: Fact) -> None:
+        """A fact of a contact, named by its id, is true from now on."""
+        name = field_of(contact, fact)
+        if self.removed:
+            self.removed.discard(name)
+        self.added[name] = fact_value(fact)
+        add_fact(self.totals, fact, 1)
 
 
 @dataclass
@@ -42,36 +72,32 @@ class Folded:
 
     states: dict[bytes, bytes] = field(default_factory=dict)
     """The new state of each contact whose history changed."""
-    archive: list[bytes] = field(default_factory=list)
-    """Fields and chunks of contacts' archives, in turn."""
-    days: dict[DayKey, dict[bytes, bytes]] = field(default_factory=dict)
-    """Per account's day, how much to add to each field."""
+    chunks: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Chunks of contacts' entries by field; `None`: they go."""
+    days: dict[DayKey, DayFacts] = field(default_factory=dict)
     letters: list[DeadLetter] = field(default_factory=list)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     types: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: "Folded") -> None:
-        """Take in what became of other contacts of the batch."""
-        self.states |= other.states
-        self.archive += other.archive
-        for day, fields in other.days.items():
-            self.add_day(day, fields)
-        self.letters += other.letters
-        self.outcomes += other.outcomes
-        self.types += other.types
+    def add_changes(self, account_id: str, contact_id: str, changes: FactChanges) -> None:
+        """Take in the facts that a contact's events changed."""
+        removed, added = changes.net()
+        contact = contact_id.encode()
+        for fact in removed:
+            self._day(fact.day, account_id).remove(contact, fact)
+        ordinal, day = -1, None
+        for fact in added:
+            if day is None or fact.day != ordinal:  # most are of one day
+                ordinal = fact.day
+                day = self._day(ordinal, account_id)
+            day.add(contact, fact)
 
-    def add_day(self, day: DayKey, fields: dict[bytes, bytes]) -> None:
-        """Take in the deltas of an account's day; `fields` is of no more use."""
-        into = self.days.setdefault(day, fields)
-        if into is fields:
-            return
-        for name in into.keys() & fields.keys():
-            both = combined(into[name], fields.pop(name))
-            if both:
-                into[name] = both
-            else:
-                del into[name]
-        into |= fields
+    def _day(self, ordinal: int, account_id: str) -> DayFacts:
+        key = (ordinal, account_id)
+        day = self.days.get(key)
+        if day is None:
+            day = self.days[key] = DayFacts()
+        return day
 
 
 def accounts_of(events: Iterable[Arrival]) -> dict[bytes, str]:
@@ -79,16 +105,21 @@ def accounts_of(events: Iterable[Arrival]) -> dict[bytes, str]:
     return {arrival.contact: arrival.account_id for arrival in events}
 
 
-def sort_out(looked_at: Mapping[int, Arrival]) -> SortedOut:
-    """What the records of a batch that Python has looked at hold; by their place in the batch."""
-    events = {place: arrival for place, arrival in looked_at.items() if arrival.contact}
-    others = [arrival.letter for arrival in looked_at.values() if not arrival.contact]
-    letters = [letter for letter in others if letter is not None]
-    return SortedOut(events, letters, unknown=len(others) - len(letters))
+def sort_out(records: Sequence[Arrival]) -> SortedOut:
+    """What the records of a batch hold."""
+    found = SortedOut()
+    for index, arrival in enumerate(records):
+        if arrival.contact:
+            found.events[index] = arrival
+        elif arrival.letter is not None:
+            found.letters.append(arrival.letter)
+        else:
+            found.unknown += 1
+    return found
 
 
 class BrokenFold(Exception):
-    """An event that could not be folded; histories and deltas are unusable."""
+    """An event that could not be folded; histories and changes are unusable."""
 
     def __init__(self, arrival: Arrival, cause: Exception) -> None:
         super().__init__(f"{type(cause).__name__}: {cause}")
@@ -108,10 +139,10 @@ def fold(
     events: Sequence[Arrival],
     histories: Mapping[bytes, ContactHistory],
     books: Mapping[str, RulesBook],
-    lateness_ms: int,
+    lateness: Lateness,
 ) -> Folded:
-    """Fold all events in order into `histories`. Raises `BrokenFold`, `MissingRules`, `NegativeCounter`."""
-    steps = folding(events, histories, books, lateness_ms)
+    """Fold all events in order into `histories`. Raises `BrokenFold`, `BrokenContact`, `MissingRules`."""
+    steps = folding(events, histories, books, lateness)
     while True:
         try:
             next(steps)
@@ -124,57 +155,56 @@ def folding(
     events: Sequence[Arrival],
     histories: Mapping[bytes, ContactHistory],
     books: Mapping[str, RulesBook],
-    lateness_ms: int,
+    lateness: Lateness,
     one_by_one: Container[bytes] = (),
 ) -> Generator[None, None, Folded]:
-    """Fold as `fold` does, in steps of some milliseconds. Raises `BrokenContact` too, but for those in `one_by_one`."""
+    """Fold as `fold` does, in steps of some milliseconds. Contacts in `one_by_one` are settled after each event."""
     folded = Folded()
-    types: Counter[type[BaseEvent]] = Counter()
+    kinds: list[type[BaseEvent]] = []
     letters: list[tuple[int, DeadLetter]] = []
-    into: dict[str, tuple[RulesBook, Deltas]] = {}
     of_contacts: dict[bytes, list[int]] = {}
-    for place, arrival in enumerate(events):
-        of_contacts.setdefault(arrival.contact, []).append(place)
-    for contact, places in of_contacts.items():
-        history, account_id = histories[contact], events[places[0]].account_id
-        known = into.get(account_id)
-        if known is None:
-            known = into[account_id] = (books[account_id], Deltas())
-        book, deltas = known
-        take = history.fold if contact in one_by_one else history.take
-        applied = False
-        for place in places:
-            arrival = events[place]
+    for index, arrival in enumerate(events):
+        indices = of_contacts.get(arrival.contact)
+        if indices is None:
+            of_contacts[arrival.contact] = [index]
+        else:
+            indices.append(index)
+    for contact, indices in of_contacts.items():
+        history, first = histories[contact], events[indices[0]]
+        book, contact_id = books[first.account_id], first.event.contact_id
+        changes = FactChanges()
+        applied, settles, take = False, contact in one_by_one, history.take
+        for index in indices:
+            arrival = events[index]
             try:
-                event = arrival.event
-                outcome = take(event, book, lateness_ms, deltas, arrival.at_us)
-            except (MissingRules, NegativeCounter, MemoryError):
+                outcome = take(arrival.event, arrival.at_us, book, lateness, changes)
+                if settles:
+                    yield from history.settling(book, changes)
+            except (MissingRules, MemoryError):
                 raise
             except Exception as error:
                 raise BrokenFold(arrival, error) from error
             if outcome is _APPLIED:
                 applied = True
-                types[event.__class__] += 1
+                kinds.append(arrival.event.__class__)
             else:
                 folded.outcomes[outcome] += 1
                 if outcome in _REASONS:
-                    letters.append((place, DeadLetter(arrival.record, *_REASONS[outcome])))
+                    letters.append((index, DeadLetter(arrival.record, *_REASONS[outcome])))
         try:
-            yield from history.settling(book, lateness_ms, deltas)
-        except (MissingRules, NegativeCounter, MemoryError):
+            yield from history.settling(book, changes)
+        except (MissingRules, MemoryError):
             raise
         except Exception as error:
             raise BrokenContact(contact) from error
         if applied:
-            for number, chunk in history.compact(lateness_ms):
-                folded.archive += (archive_field(contact, number), chunk)
+            folded.add_changes(first.account_id, contact_id, changes)
+            for number, chunk in history.compact(lateness):
+                folded.chunks[chunk_field(contact, number)] = chunk
             folded.states[contact] = history.encode()
         yield
-    if types:
-        folded.outcomes[_APPLIED] = types.total()
+    if kinds:
+        folded.outcomes[_APPLIED] = len(kinds)
     folded.letters = [letter for _, letter in sorted(letters, key=itemgetter(0))]
-    folded.types.update({type_name(kind): count for kind, count in types.items()})
-    for account_id, (_, deltas) in into.items():
-        folded.days |= {(day, account_id): fields for day, fields in deltas.encoded().items()}
-        yield
+    folded.types.update({type_name(kind): count for kind, count in Counter(kinds).items()})
     return folded

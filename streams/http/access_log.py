@@ -1,4 +1,4 @@
-"""The access log: who asked for which path and how it went, and nothing that may be a secret or a person."""
+"""Access log of the HTTP servers, without secrets and personal data."""
 
 import logging
 

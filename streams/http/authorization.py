@@ -1,4 +1,4 @@
-"""Which accounts a request may read: its bearer token, held against the tokens in force."""
+"""Finds the accounts that a request may read, from its bearer token."""
 
 from aiohttp import web
 

@@ -1,4 +1,4 @@
-"""The HTTP servers' connections: each has deadlines and a number of them has an end, so nobody's stop the others.
+"""Deadlines and a maximum number of connections for the HTTP servers.
 
 aiohttp alone waits for the rest of a header as long as for the next request, waits for ever for a client that reads
 its answer slowly, and takes as many connections as come. Every server of ours is run by a `BoundedRunner`, which looks

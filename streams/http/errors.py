@@ -1,4 +1,4 @@
-"""Every error of every HTTP service in one JSON shape: `{"error": {"code", "message", "hint"}}`.
+"""Errors of all HTTP services in one JSON shape: `{"error": {"code", "message", "hint"}}`.
 
 `code` is a stable word for programs, `message` says what happened, `hint` what to do about it. Nothing of the
 program's inside (traces, addresses, queries) is ever sent; the log has it. What differs from service to service, the

@@ -1,4 +1,4 @@
-"""Tags of answers: a client that has an answer, and sends its tag, is told so (304) instead of being sent it again."""
+"""ETags: a client that already has the answer gets 304."""
 
 import hashlib
 

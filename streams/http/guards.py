@@ -1,4 +1,4 @@
-"""What the server refuses, and forbids browsers to do, whatever the route."""
+"""Security headers, and requests that are refused whatever the route."""
 
 import ipaddress
 
@@ -17,6 +17,10 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+class Refused(ValueError):
+    """A program cannot start with these settings; the text says why, and what to do."""
 
 
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:

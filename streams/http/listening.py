@@ -1,4 +1,4 @@
-"""Whether a program can listen where its settings say, and who listens there if it cannot."""
+"""Tells whether a program can listen at an address, and who listens there if it cannot."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The page's part of the catalogue of metrics, and the middleware that takes those of requests in any HTTP service.
+"""Metrics of HTTP requests, and the middleware that counts them in every HTTP service.
 
 Routes are named by their pattern (`/api/v1/accounts/{account_id}/report`), never by their path: labels take few values,
 and no account shows among them.
@@ -12,7 +12,7 @@ from aiohttp.typedefs import Middleware
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from streams.http.errors import Handler
-from streams.monitoring.catalogue import Metric
+from streams.metric import Metric
 
 NO_ROUTE = "none"
 """The route of a request for an address that is not there."""

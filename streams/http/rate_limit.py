@@ -1,4 +1,4 @@
-"""How often one caller may ask: a bucket of permissions that refills steadily, one for each token or address."""
+"""Rate limit: a token bucket per bearer token or address."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Who may read which account: bearer tokens, of which only SHA-256 digests are kept.
+"""Bearer tokens: which accounts each may read; only SHA-256 digests are kept.
 
 A tokens file maps an account to the digests of its tokens, as TOML or, if it is named `*.json`, as JSON:
 

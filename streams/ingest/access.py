@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from streams.config import Config
+from streams.http.guards import Refused, is_loopback
 from streams.http.tokens import Access, FileAccess, FollowedFile, TokensFileError, read_account_lists
 
 EVERY_ACCOUNT = "*"
@@ -100,3 +101,17 @@ def _token(authorization: str | None) -> str | None:
         except (binascii.Error, ValueError):
             return None
     return None
+
+
+def ingest_access(config: Config) -> IngestAccess:
+    """Who may send events. Raises `Refused`, for a file that cannot be used, or a service that is open by mistake."""
+    try:
+        access = IngestAccess.of(config)
+    except TokensFileError as error:
+        raise Refused(f"MEDIANA_INGEST_TOKENS_FILE or MEDIANA_INGEST_CHATWOOT_SECRETS_FILE: {error}") from None
+    if not (access.needs_token or is_loopback(config.ingest_host)):
+        raise Refused(
+            f"MEDIANA_INGEST_HOST is {config.ingest_host!r}: everyone who reaches it could write events of every "
+            "account. Set MEDIANA_INGEST_TOKENS_FILE to require tokens."
+        )
+    return access

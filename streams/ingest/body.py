@@ -1,4 +1,4 @@
-"""What `mediana ingest` does with a body: split it into events, and judge each one by the contract.
+"""Splits a request's body into events, and validates each.
 
 A body is a JSON array of events, one event, or one event per line (NDJSON). Each event stands for itself: one that
 breaks the contract is refused with its place, its id and a reason, the others are taken.

@@ -1,8 +1,9 @@
-"""Reading the objects in Chatwoot's webhooks: whose, where, who, when; old and new forms of them alike."""
+"""Reads account, conversation, contact and time from Chatwoot's payloads, old and new."""
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from schemas.errors import InvalidEvent
@@ -11,6 +12,10 @@ from schemas.events import Author
 Json: TypeAlias = Mapping[str, Any]
 
 UNKNOWN_CHANNEL = "unknown"
+
+UNKNOWN_ADVISOR = "unknown-advisor"
+"""Who answered, where Chatwoot does not say who it was: from the app on the phone, a call that nobody claimed. The
+account's settings may give this advisor a name and a schedule; Chatwoot's own ids are numbers."""
 
 CHANNELS: Mapping[str, str] = {
     "Channel::Whatsapp": "whatsapp",
@@ -25,12 +30,14 @@ CHANNELS: Mapping[str, str] = {
     "Channel::Line": "line",
     "Channel::TwitterProfile": "twitter",
     "Channel::Tiktok": "tiktok",
-    "Channel::Voice": "voice",
+    "Channel::Voice": "call",
 }
 """Our names for the kinds of inbox; one that is not here is its own name in lower case."""
 
 _MESSAGE_TYPES = ("incoming", "outgoing", "activity", "template")
 _BOTS = frozenset({"agent_bot", "agentbot", "captain_assistant", "captain::assistant", "bot"})
+
+_REPLIES_OF_MACHINES = frozenset({"auto-replied", "auto-generated", "auto-notified"})
 
 # The message that a conversation carries is its last one. Past this it may not be the one that opened it.
 _OPENING = timedelta(seconds=60)
@@ -49,6 +56,15 @@ def id_text(value: object, where: str) -> str:
     if isinstance(value, str) and value.strip():
         return value.strip()
     raise InvalidEvent("malformed", f"the webhook has no `{where}`")
+
+
+_MOST_SEQUENCE = 2**52
+
+
+def sequence(message_id: object) -> int | None:
+    """A message's number as its place among messages of one second."""
+    text = str(message_id).strip()
+    return int(text) if text.isdecimal() and len(text) < 20 and int(text) <= _MOST_SEQUENCE else None
 
 
 def conversation_id(conversation: Json) -> str:
@@ -95,21 +111,68 @@ def message_type(value: object) -> str:
     raise InvalidEvent("malformed", f"{value!r} is no `message_type` of Chatwoot"[:200])
 
 
+def _is_set(value: object) -> bool:
+    """Whether a flag stands: written as true, or as people's scripts write it."""
+    return value is True or value == 1 or (isinstance(value, str) and value.strip().lower() in ("true", "1", "yes"))
+
+
+def is_reaction(message: Json) -> bool:
+    """Whether a message is a reaction to another one, such as a thumb."""
+    return _is_set(nested(message, "content_attributes").get("is_reaction"))
+
+
+def is_echo(message: Json) -> bool:
+    """Whether a message was written outside of Chatwoot, in the channel's own app."""
+    return _is_set(nested(message, "content_attributes").get("external_echo"))
+
+
+def is_automatic_reply(message: Json) -> bool:
+    """Whether a machine of the contact's answered: an e-mail that says so of itself."""
+    attributes = nested(message, "content_attributes")
+    email = nested(attributes, "email")
+    if _is_set(email.get("auto_reply")) or _is_set(attributes.get("auto_reply")):
+        return True
+    headers = {str(name).lower().replace("_", "-"): value for name, value in nested(email, "headers").items()}
+    submitted = email.get("auto_submitted") or headers.get("auto-submitted")
+    return str(submitted).lower().partition(";")[0].strip() in _REPLIES_OF_MACHINES
+
+
+def shown_message(conversation: Json) -> Json | None:
+    """The message that a conversation shows: its newest one, unless that is a note or an activity."""
+    messages = conversation.get("messages")
+    shown = messages[-1] if isinstance(messages, list) and messages else None
+    return shown if isinstance(shown, dict) else None
+
+
+def written_at(message: Json, received_at: datetime) -> datetime | None:
+    """When a message was written. One that came late, after an outage or with imported history, says when that was."""
+    written = instant(nested(message, "content_attributes").get("external_created_at"))
+    if written is not None and written <= received_at:
+        return written
+    return instant(message.get("created_at"))
+
+
 def author(message: Json, kind: str) -> Author:
     """Who wrote a message that is not the contact's."""
     sender = nested(message, "sender")
+    attributes = nested(message, "content_attributes")
     if (
         kind == "template"
+        or message.get("content_type") == "input_csat"
         or nested(message, "additional_attributes").get("campaign_id") is not None
-        or nested(message, "content_attributes").get("automation_rule_id") is not None
+        or attributes.get("automation_rule_id") is not None
     ):
         return Author(kind="system")
-    return _author_of(sender.get("type", message.get("sender_type")), sender.get("id", message.get("sender_id")))
+    sender_id = sender.get("id", message.get("sender_id"))
+    found = _author_of(sender.get("type", message.get("sender_type")), sender_id)
+    if found.kind == "system" and is_echo(message):
+        return Author(kind="advisor", id=UNKNOWN_ADVISOR)
+    return found
 
 
 def _author_of(sender_type: object, sender_id: object) -> Author:
     if sender_id is None:
-        return Author(kind="system")  # the API, an integration, or the phone itself: no advisor is known
+        return Author(kind="system")  # the API or an integration: no advisor is known
     word = str(sender_type).lower()
     if word in _BOTS:
         return Author(kind="bot", id=id_text(sender_id, "sender.id"))
@@ -124,15 +187,21 @@ def opener(conversation: Json, created_at: datetime) -> Literal["contact", "advi
     unread = conversation.get("unread_count")
     if isinstance(unread, int) and unread > 0:
         return "contact"
-    messages = conversation.get("messages")
-    message = messages[-1] if isinstance(messages, list) and messages and isinstance(messages[-1], dict) else None
+    message = shown_message(conversation)
     if message is None:
         return None
     written_at = instant(message.get("created_at"))
     if written_at is None or written_at - created_at > _OPENING:
         return None
     kind = message_type(message.get("message_type"))
-    return "contact" if kind == "incoming" else author(message, kind).kind
+    if kind == "incoming":
+        return "contact"
+    if message.get("content_type") == "voice_call":
+        return "advisor"
+    by = author(message, kind).kind
+    is_campaign = nested(message, "additional_attributes").get("campaign_id") is not None
+    # A greeting, an absence note, an automation: an answer to what the contact wrote before, which is not shown.
+    return None if by == "system" and not is_campaign else by
 
 
 def assignee(conversation: Json) -> str | None:
@@ -160,37 +229,57 @@ def origin(contact: Json) -> str | None:
     return origin.strip()[:1024] or None if isinstance(origin, str) else None
 
 
-def _changes(conversation: Json, name: str) -> Json | None:
+def _changes(conversation: Json, name: str) -> tuple[object, object] | None:
+    """An attribute before and after, if the webhook says that it changed; in either form that this is written."""
     changed = conversation.get("changed_attributes")
-    for change in changed if isinstance(changed, list) else ():
-        if isinstance(change, dict) and isinstance(change.get(name), dict):
-            found: Json = change[name]
-            return found
+    for change in changed if isinstance(changed, list) else (changed,):
+        found = change.get(name) if isinstance(change, dict) else None
+        if isinstance(found, dict):
+            return found.get("previous_value"), found.get("current_value")
+        if isinstance(found, list) and len(found) == 2:
+            return found[0], found[1]
     return None
 
 
 def changed(conversation: Json, name: str) -> tuple[object, bool]:
     """What an attribute was before, and whether the webhook says that it changed."""
     change = _changes(conversation, name)
-    return (None, False) if change is None else (change.get("previous_value"), True)
+    return (None, False) if change is None else (change[0], True)
 
 
 def current(conversation: Json, name: str) -> object:
     """What an attribute is now, if the webhook says that it changed."""
     change = _changes(conversation, name)
-    return None if change is None else change.get("current_value")
+    return None if change is None else change[1]
+
+
+_MILLISECONDS_FROM = 100_000_000_000
+"""Numbers from here on are milliseconds: as seconds they are the year 5138."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def instant(value: object) -> datetime | None:
-    """An instant as Chatwoot writes it: seconds since 1970, RFC 3339, or `2020-03-03 13:05:57 UTC`; 0 is none."""
+    """An instant as Chatwoot writes it: seconds or milliseconds since 1970, also as text, RFC 3339, or
+    `2020-03-03 13:05:57 UTC`; 0 is none. Fractions are cut after the microsecond."""
     try:
         if isinstance(value, bool) or value is None:
             return None
-        if isinstance(value, int | float):
-            return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(value * 1000)) if value > 0 else None
         if isinstance(value, str):
-            moment = datetime.fromisoformat(value.replace(" UTC", "+00:00"))
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    except (ValueError, OverflowError):
+            text = value.strip()
+            if not _NUMBER(text):
+                moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+                return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+            value = text
+        if not isinstance(value, str | int | float):
+            return None
+        number = Decimal(str(value))
+        if number <= 0:
+            return None
+        micros = number * (1_000 if number >= _MILLISECONDS_FROM else 1_000_000)
+        return _EPOCH + timedelta(microseconds=int(micros))
+    except (ValueError, OverflowError, ArithmeticError):
         return None
-    return None
+
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?").fullmatch

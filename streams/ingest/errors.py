@@ -1,13 +1,11 @@
-"""What goes wrong when events are taken, in words for their sender: the part of `mediana ingest` in
-`streams.http.errors`."""
+"""Errors of `mediana ingest`, in words for the sender."""
 
 from aiohttp import web
+
 from schemas.limits import MAX_BODY_BYTES
 from streams.http.errors import ApiError, Failures, Words
 from streams.ingest.producer import NotSent, TooLarge
 from streams.outage import Outage
-import logging
-from streams.ingest.body import MAX_BODY_BYTES
 
 OUTAGE = web.AppKey("outage", Outage)
 """Told when Kafka does not take what a request brings, and when it does."""

@@ -1,47 +1,46 @@
-"""The body of `mediana import`: rows of exports, by a mapping, to events in the order of their time.
+"""`mediana import`: rows of exports, or recorded webhooks, to events in the order of their time.
 
 Everything is read and judged before the first event leaves: a row with an error stops the import, unless such rows are
-to be skipped. Memory is bounded (`streams/ingest/external_sort.py`), so that an export may be larger than it.
+to be skipped. Memory is bounded (`streams/ingest/external_sort.py`), so that an export may be larger than it; only a
+workbook is read whole.
 """
 
 import asyncio
-import codecs
-import csv
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 import msgspec
 from msgspec import Struct
 
 from schemas.errors import InvalidEvent
-from schemas.events import decode_event, type_name
+from schemas.events import Event, decode_event, instant_us, type_name
 from streams.config import Config
 from streams.ingest.body import refuse_future
-from streams.ingest.external_sort import SortedEvents
-from streams.ingest.mapping import ExportMapping, MappingError, Row, read_mapping
-from streams.logs import one_line
+from streams.ingest.external_sort import Place, SortedEvents
+from streams.ingest.mapping import MappingError, Row, read_mapping
+from streams.ingest.recorded_webhooks import FORMATS, body_of
+from streams.ingest.tables import Found, Reading, json_lines, rows
+from streams.logs import shown
 
 MAX_SHOWN_ERRORS = 100
 SENDS_AWAITED_TOGETHER = 2_000
 SEND_PATIENCE_SECONDS = 60.0
 PROGRESS_EVERY_EVENTS = 100_000
 
-MAX_CELL_BYTES = 16 << 20
-"""Texts of messages stand in exports; Python's own limit of 128 KiB is less than a long e-mail."""
-
-BAD_ROW = "bad-row"
-_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What to import, and where to. Without `out`, and if it is no dry run, events go to Kafka."""
+    """What to import, and where to: exports by a `mapping`, or recorded webhooks of a `format`.
+
+    Without `out`, and if it is no dry run, events go to Kafka.
+    """
 
     files: list[Path]
-    mapping: Path
+    mapping: Path | None = None
+    format: str | None = None
     account_id: str | None = None
     out: Path | None = None
     dry_run: bool = False
@@ -71,45 +70,89 @@ class Summary(Struct):
     last: str | None = None
     error_count: int = 0
     errors: list[RowError] = msgspec.field(default_factory=list)
+    without_events: dict[str, int] = msgspec.field(default_factory=dict)
+    """Of recorded webhooks, how many gave no events, by the reason."""
+    files: list[Reading] = msgspec.field(default_factory=list)
+    """How each file was read."""
     written: int = 0
 
 
+class Source(Struct, frozen=True):
+    """Where rows come from, and what becomes of one."""
+
+    rows: Callable[[Path, Reading], Iterator[Found]]
+    events: Callable[[Row], list[Event]]
+    why_nothing: Callable[[Row], str] | None = None
+    """Why a row gives no events, where that is worth a word."""
+
+
 def run(config: Config | None, plan: Plan) -> int:
-    """Import, print a summary on stdout, and return the exit status: 1 if rows had errors that were not to be skipped.
+    """Import, print a summary on stdout, and return the exit status: 1 if any row was refused.
 
     Raises `MappingError`, `OSError`, and what the Kafka client raises. `config` may be missing where Kafka is not
     needed.
     """
-    mapping = read_mapping(plan.mapping)
-    if plan.account_id is None and mapping.account_id is None and not mapping.names_accounts():
-        raise MappingError(f"{plan.mapping} names no account: give it account_id, or use --account")
+    source = source_of(plan)
     with SortedEvents() as events:
-        summary = collect(plan, mapping, events)
+        summary = collect(plan.files, source, events)
         stopped = bool(summary.error_count) and not plan.skip_errors
         if not plan.dry_run and not stopped:
             summary.written = write(plan.out, events) if plan.out else asyncio.run(send(_given(config), events))
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n")
+    for told in (reading.told() for reading in summary.files):
+        if told is not None:
+            _say(told)
     if stopped and not plan.dry_run:
         _say(
             f"nothing was imported: {summary.error_count} rows have errors; mend them, or leave them with --skip-errors"
         )
-    return int(stopped)
+    return int(bool(summary.error_count))
 
 
-def collect(plan: Plan, mapping: ExportMapping, events: SortedEvents) -> Summary:
+def source_of(plan: Plan) -> Source:
+    """Where a plan's rows come from. Raises `MappingError`."""
+    if plan.format is not None:
+        return _recorded(plan.format, plan.account_id)
+    if plan.mapping is None:
+        raise MappingError("say how to read the files: --mapping MAPPING.toml, or --format for recorded webhooks")
+    mapping = read_mapping(plan.mapping)
+    if plan.account_id is None and mapping.account_id is None and not mapping.names_accounts():
+        raise MappingError(f"{plan.mapping} names no account: give it account_id, or use --account")
+    return Source(
+        lambda path, reading: rows(path, mapping, reading), lambda row: list(mapping.events(row, plan.account_id))
+    )
+
+
+def _recorded(name: str, account_id: str | None) -> Source:
+    if account_id is None:
+        raise MappingError(f"recorded webhooks of {name} name no account of Mediana's: use --account")
+    webhooks, now = FORMATS[name], datetime.now(UTC)
+
+    def events(row: Row) -> list[Event]:
+        body, received_at = body_of(row, now)
+        return webhooks.events(account_id, body, received_at)
+
+    return Source(json_lines, events, lambda row: webhooks.why_nothing(body_of(row, now)[0]))
+
+
+def collect(files: list[Path], source: Source, events: SortedEvents) -> Summary:
     """Read every row of every file into `events`, and say what was found."""
     summary = Summary()
     counts: Counter[str] = Counter()
+    nothing: Counter[str] = Counter()
     first = last = None
     now_ms = time.time_ns() // 1_000_000
-    for path in plan.files:
-        for line, row in rows(path, mapping):
+    for number, path in enumerate(files):
+        reading = Reading(str(path), "")
+        summary.files.append(reading)
+        direction = _Direction()
+        for line, row in source.rows(path, reading):
             summary.rows += 1
             try:
                 if isinstance(row, InvalidEvent):
                     raise row
                 # All of a row or nothing of it: half of one would be hard to find again.
-                found = list(mapping.events(row, plan.account_id))
+                found = source.events(row)
                 for event in found:
                     refuse_future(event, now_ms)
             except InvalidEvent as error:
@@ -117,26 +160,41 @@ def collect(plan: Plan, mapping: ExportMapping, events: SortedEvents) -> Summary
                 if len(summary.errors) < MAX_SHOWN_ERRORS:
                     summary.errors.append(RowError(str(path), line, error.reason, error.detail))
                 continue
+            if not found and source.why_nothing is not None:
+                nothing[source.why_nothing(row)] += 1
             for event in found:
-                events.add(event)
+                events.add(event, Place(number, line))
                 counts[type_name(event)] += 1
                 first = event.occurred_at if first is None else min(first, event.occurred_at)
                 last = event.occurred_at if last is None else max(last, event.occurred_at)
+            if found:
+                direction.saw(instant_us(found[0].occurred_at))
+        if direction.is_backwards:
+            events.newest_first(number)
     summary.events = dict(sorted(counts.items()))
+    summary.without_events = dict(sorted(nothing.items()))
     summary.first = None if first is None else first.isoformat()
     summary.last = None if last is None else last.isoformat()
     return summary
 
 
-def rows(path: Path, mapping: ExportMapping) -> Iterator[tuple[int, Row | InvalidEvent]]:
-    """The rows of an export with the line each ends on; in place of one that cannot be read, what is wrong with it."""
-    try:
-        with path.open(encoding=mapping.encoding, newline="") as file:
-            yield from _json_rows(file) if path.suffix.lower() in _JSON_SUFFIXES else _csv_rows(path, file, mapping)
-    except UnicodeDecodeError as error:
-        raise MappingError(
-            f"{path} is not {codecs.lookup(mapping.encoding).name}: set `encoding` ({error.reason})"
-        ) from None
+class _Direction:
+    """Whether a file's rows go back in time, by how many steps each way."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self._steps = 0
+
+    def saw(self, at_us: int) -> None:
+        """Take the instant of the next row."""
+        if self._before is not None:
+            self._steps += (at_us > self._before) - (at_us < self._before)
+        self._before = at_us
+
+    @property
+    def is_backwards(self) -> bool:
+        """Whether more steps went back than forth."""
+        return self._steps < 0
 
 
 def write(path: Path, events: SortedEvents) -> int:
@@ -171,51 +229,10 @@ async def send(config: Config, events: SortedEvents) -> int:
     return count
 
 
-def _csv_rows(path: Path, file: TextIO, mapping: ExportMapping) -> Iterator[tuple[int, Row | InvalidEvent]]:
-    csv.field_size_limit(MAX_CELL_BYTES)
-    reader = csv.DictReader(file, delimiter=mapping.delimiter, strict=True)
-    try:
-        header = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-    except csv.Error as error:
-        raise MappingError(f"{path}: the header cannot be read: {error}") from None
-    missing = sorted(mapping.columns() - set(header))
-    if missing:
-        raise MappingError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(header)}")
-    doubled = sorted(name for name in mapping.columns() if header.count(name) > 1)
-    if doubled:
-        raise MappingError(f"{path} has more than one column {', '.join(map(repr, doubled))}")
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            yield reader.line_num, InvalidEvent(BAD_ROW, str(error))
-            continue
-        if row is None:
-            return
-        if None in row:
-            yield reader.line_num, InvalidEvent(BAD_ROW, f"it has more cells than the header's {len(header)}")
-        elif row[header[-1]] is None:
-            yield reader.line_num, InvalidEvent(BAD_ROW, f"it has fewer cells than the header's {len(header)}")
-        else:
-            yield reader.line_num, row
-
-
-def _json_rows(file: TextIO) -> Iterator[tuple[int, Row | InvalidEvent]]:
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
-            yield number, InvalidEvent(BAD_ROW, str(error))
-            continue
-        yield number, row if isinstance(row, dict) else InvalidEvent(BAD_ROW, "it is no JSON object")
-
-
 def _given(config: Config | None) -> Config:
     assert config is not None, "sending needs settings"
     return config
 
 
 def _say(text: str) -> None:
-    print(one_line(f"import: {text}"), file=sys.stderr, flush=True)
+    print(shown(f"import: {text}"), file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ TOML. At the top what holds for every row, then one `[[events]]` table per kind 
 
     account_id = "acme"
     zone = "America/Santiago"             # of instants without an offset
-    time_format = "%d/%m/%Y %H:%M:%S"     # iso (default), unix, unix_ms, or a pattern of strptime
+    time_format = "%d/%m/%Y %H:%M:%S"     # iso (default), unix, unix_ms, excel, or a pattern of strptime
 
     [[events]]
     when = { direction = ["in", "IN"] }   # "*" any text, "" none; without `when`: every row
@@ -17,15 +17,16 @@ TOML. At the top what holds for every row, then one `[[events]]` table per kind 
 
 A field is a column's name, or a table with `column`, `constant` or `template`, and with any of `values` (what stands in
 the column → what it means; `"*"` for all else), `default` (for an empty cell), `lower = true`, and for `occurred_at`
-`zone` and `format`. `type` is a type's name, or such a table. Without `id`, an event is named by its content: the same
-row gives the same id, whenever it is imported.
+`zone` and `format` (`streams/ingest/instants.py` reads them). `type` is a type's name, or such a table. Without `id`,
+an event is named by its content: the same row gives the same id, whenever it is imported.
 """
 
 import hashlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -35,17 +36,23 @@ from msgspec import Meta, Struct
 from schemas import zones
 from schemas.errors import InvalidEvent, UnknownType
 from schemas.events import EVENT_TYPES, Event, decode_event, encode_event, type_name
+from streams.ingest.instants import ISO, check_form, is_no_time, read_instant
 
 Row: TypeAlias = Mapping[str, Any]
 
-ISO, UNIX, UNIX_MS = "iso", "unix", "unix_ms"
 ANY, EMPTY = "*", ""
 
-BAD_TIME = "bad-time"
 NO_RULE = "no-rule"
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
 _TYPES = {type_name(struct): struct for struct in EVENT_TYPES}
+_INSTANTS = frozenset({"occurred_at", "waiting_since"})
+_IDS = frozenset(
+    field.encode_name
+    for struct in EVENT_TYPES
+    for field in msgspec.structs.fields(struct)
+    if field.encode_name in ("id", "into", "from") or field.encode_name.endswith("_id")
+)
 # A field that an event must have although its value may be null: an empty cell is that null.
 _NULLABLE = {"contact.created": "origin", "contact.moved": "group_id"}
 
@@ -79,7 +86,8 @@ class Field(Struct, forbid_unknown_fields=True, frozen=True):
             parts = {name: cell(row, name) for name in _PLACE.findall(self.template)}
             if None in parts.values():
                 return self.default
-            return _PLACE.sub(lambda place: str(parts[place[1]]), self.template)
+            # Made of columns, it is a name: of a number that became a float, the number.
+            return _PLACE.sub(lambda place: id_of(str(parts[place[1]])), self.template)
         text = cell(row, self.column or "")
         if text is None:
             return self.default
@@ -92,6 +100,11 @@ class Field(Struct, forbid_unknown_fields=True, frozen=True):
             text = found
         return text.lower() if self.lower else text
 
+    def moment(self, row: Row) -> datetime | None:
+        """The time in a cell of a workbook, which needs no reading."""
+        found = None if self.column is None else row.get(self.column)
+        return found if isinstance(found, datetime) else None
+
 
 class _Rule(Struct, frozen=True):
     """One `[[events]]` table."""
@@ -100,10 +113,14 @@ class _Rule(Struct, frozen=True):
     when: dict[str, frozenset[str]]
     fields: dict[str, Field]
     author: dict[str, Field]
+    time_columns: frozenset[str]
+    """Columns that hold instants: a zero in one is no time, as if it were empty."""
 
     def applies(self, row: Row) -> bool:
         for name, wanted in self.when.items():
             text = cell(row, name)
+            if text is not None and name in self.time_columns and is_no_time(text):
+                text = None
             if (EMPTY if text is None else text) not in wanted and (text is None or ANY not in wanted):
                 return False
         return True
@@ -120,8 +137,9 @@ class _File(Struct, forbid_unknown_fields=True):
     account_id: str | None = None
     zone: str | None = None
     time_format: str = ISO
-    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
-    encoding: str = "utf-8-sig"
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] | None = None
+    encoding: str | None = None
+    sheet: str | None = None
     unmatched: str = "error"
 
 
@@ -132,8 +150,9 @@ class ExportMapping(Struct, frozen=True):
     account_id: str | None
     zone: str | None
     time_format: str
-    delimiter: str
-    encoding: str
+    delimiter: str | None
+    encoding: str | None
+    sheet: str | None
     skip_unmatched: bool
 
     def columns(self) -> set[str]:
@@ -159,13 +178,18 @@ class ExportMapping(Struct, frozen=True):
     def _event(self, rule: _Rule, row: Row, account_id: str | None) -> Event:
         fields: dict[str, Any] = {"account_id": account_id or self.account_id, "type": rule.type.read(row)}
         for name, field in rule.fields.items():
-            text = field.read(row)
             if name == "account_id" and account_id is not None:
                 continue
-            if text is not None and name == "occurred_at":
-                text = self._instant(field, text)
+            text = field.read(row)
+            if text is not None and name in _INSTANTS:
+                moment = field.moment(row) or text
+                text = read_instant(moment, field.format or self.time_format, field.zone or self.zone).isoformat()
+            elif text is not None and name in _IDS:
+                text = id_of(text)
             fields[name] = _whole_number(text) if text is not None and name == "sequence" else text
         author = {name: field.read(row) for name, field in rule.author.items()}
+        if (author_id := author.get("id")) is not None:
+            author["id"] = id_of(author_id)
         if any(author.values()):
             fields["author"] = {name: text for name, text in author.items() if text is not None}
         null = _NULLABLE.get(str(fields["type"]))
@@ -179,31 +203,33 @@ class ExportMapping(Struct, frozen=True):
             raise InvalidEvent("unknown-type", str(error)) from None
         return event if named else msgspec.structs.replace(event, id=content_id(event))
 
-    def _instant(self, field: Field, text: str) -> str:
-        form, zone = field.format or self.time_format, field.zone or self.zone
-        try:
-            if form in (UNIX, UNIX_MS):
-                ms = round(float(text) * 1000) if form == UNIX else int(text)
-                moment = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
-            else:
-                moment = datetime.fromisoformat(text) if form == ISO else datetime.strptime(text, form)  # noqa: DTZ007
-        except (ValueError, OverflowError, OSError):
-            raise InvalidEvent(BAD_TIME, f"{text[:80]!r} is no instant of the form {form!r}") from None
-        if moment.tzinfo is None:
-            if zone is None:
-                raise InvalidEvent(BAD_TIME, f"{text[:80]!r} has no offset, and the mapping names no zone")
-            # An hour that the clock shows twice is its first occurrence; one that it skips is counted on from before.
-            moment = moment.replace(tzinfo=zones.zone(zone))
-        try:
-            return moment.astimezone(UTC).isoformat()
-        except OverflowError:
-            raise InvalidEvent(BAD_TIME, f"{text[:80]!r} leaves the calendar") from None
-
 
 def content_id(event: Event) -> str:
     """A name made of everything else in the event: equal events, equal ids, whichever file they stand in."""
     content = encode_event(msgspec.structs.replace(event, id="unnamed"))
     return f"import-{hashlib.sha256(content).hexdigest()[:32]}"
+
+
+_FLOAT_ID = re.compile(r"(-?[0-9]+)\.0+")
+_SCIENTIFIC = re.compile(r"[0-9](?:[.,]([0-9]+))?E\+([0-9]{2,3})")
+"""As spreadsheets write it. Ids such as `7e10` are somebody's hashes."""
+
+MOST_EXACT = 2**53
+"""From here on a number that was a float on its way may be another one."""
+
+
+def id_of(text: str) -> str:
+    """An id as it was before a program took it for a number: `42.0` is 42. Raises `InvalidEvent` if digits are lost."""
+    if (found := _FLOAT_ID.fullmatch(text)) is not None:
+        if abs(int(found[1])) > MOST_EXACT:
+            raise InvalidEvent("malformed", f"{text[:80]!r} has lost digits of an id: export the column as text")
+        return found[1]
+    if (found := _SCIENTIFIC.fullmatch(text)) is not None:
+        # 5.69123456E+11 has lost digits; 1.5E+3 has not.
+        if int(found[2]) > len(found[1] or ""):
+            raise InvalidEvent("malformed", f"{text[:80]!r} has lost digits of an id: export the column as text")
+        return str(int(Decimal(text.replace(",", "."))))
+    return text
 
 
 def cell(row: Row, name: str) -> str | None:
@@ -215,6 +241,12 @@ def cell(row: Row, name: str) -> str | None:
             value = value.get(part) if isinstance(value, dict) else None
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) > MOST_EXACT:
+            raise InvalidEvent("malformed", f"{name!r} holds {value:.0f}, which has lost digits: export it as text")
+        return str(int(value))
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
     if not isinstance(value, str | int | float):
         return None
     return str(value).strip() or None
@@ -241,10 +273,11 @@ def parse_mapping(content: dict[str, Any]) -> ExportMapping:
     if file.unmatched not in ("error", "skip"):
         raise MappingError('unmatched must be "error" or "skip"')
     try:
-        "".encode(file.encoding)
+        "".encode(file.encoding or "utf-8")
     except LookupError:
         raise MappingError(f"encoding: {file.encoding!r} is not known") from None
     _check_zone("zone", file.zone)
+    _check_time_format("time_format", file.time_format)
     rules = tuple(_rule(f"events[{number}]", table) for number, table in enumerate(file.events))
     return ExportMapping(
         rules,
@@ -253,6 +286,7 @@ def parse_mapping(content: dict[str, Any]) -> ExportMapping:
         file.time_format,
         file.delimiter,
         file.encoding,
+        file.sheet,
         skip_unmatched=file.unmatched == "skip",
     )
 
@@ -266,11 +300,13 @@ def _rule(where: str, table: dict[str, Any]) -> _Rule:
         kind = {"constant": kind}
     if kind is None or not isinstance(when, dict) or not isinstance(author, dict):
         raise MappingError(f"{where} needs a type; `when` and `author` are tables")
+    fields = {name: _field(f"{where}.{name}", spec) for name, spec in table.items()}
     rule = _Rule(
         _field(f"{where}.type", kind),
         {name: _wanted(f"{where}.when.{name}", texts) for name, texts in when.items()},
-        {name: _field(f"{where}.{name}", spec) for name, spec in table.items()},
+        fields,
         {name: _field(f"{where}.author.{name}", spec) for name, spec in author.items()},
+        frozenset(field.column for name, field in fields.items() if name in _INSTANTS and field.column is not None),
     )
     _check_fields(where, rule)
     return rule
@@ -286,6 +322,8 @@ def _field(where: str, spec: object) -> Field:
     if (field.column is not None) + (field.constant is not None) + (field.template is not None) != 1:
         raise MappingError(f"{where} needs exactly one of column, constant and template")
     _check_zone(f"{where}.zone", field.zone)
+    if field.format is not None:
+        _check_time_format(f"{where}.format", field.format)
     return field
 
 
@@ -303,7 +341,7 @@ def _check_fields(where: str, rule: _Rule) -> None:
         if kind not in _TYPES:
             raise MappingError(f"{where}.type: there is no event type {kind!r}")
     structs = [_TYPES[str(kind)] for kind in kinds] or list(EVENT_TYPES)
-    known = {field.name for struct in structs for field in msgspec.structs.fields(struct)}
+    known = {field.encode_name for struct in structs for field in msgspec.structs.fields(struct)}
     for name in rule.fields:
         if name not in known:
             raise MappingError(f"{where}.{name}: {', '.join(map(str, kinds)) or 'no event'} has no such field")
@@ -312,7 +350,7 @@ def _check_fields(where: str, rule: _Rule) -> None:
     if rule.type.constant is not None:
         # An id is made from the content, an account may be given beside the mapping, an empty cell may be null.
         free = {"id", "account_id", "author", _NULLABLE.get(str(kinds[0]))}
-        needed = {field.name for field in msgspec.structs.fields(structs[0]) if field.required} - free
+        needed = {field.encode_name for field in msgspec.structs.fields(structs[0]) if field.required} - free
         missing = sorted(needed - set(rule.fields))
         if missing:
             raise MappingError(f"{where}: {kinds[0]} needs {', '.join(missing)}")
@@ -324,6 +362,13 @@ def _check_zone(where: str, zone: str | None) -> None:
     try:
         if zone is not None:
             zones.zone(zone)
+    except ValueError as error:
+        raise MappingError(f"{where}: {error}") from None
+
+
+def _check_time_format(where: str, form: str) -> None:
+    try:
+        check_form(form)
     except ValueError as error:
         raise MappingError(f"{where}: {error}") from None
 

@@ -1,9 +1,9 @@
-"""The part of `mediana ingest` in the catalogue of metrics."""
+"""Metrics of `mediana ingest`."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from streams.http.metrics import HttpMetrics
-from streams.monitoring.catalogue import Metric
+from streams.metric import Metric
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 

@@ -1,4 +1,4 @@
-"""Sends events and settings to Kafka and says truthfully whether they are there.
+"""Sends events and settings to Kafka, and tells whether they are stored there.
 
 The producer is idempotent and waits for every replica in sync (`acks=all`): its own retries neither double nor reorder
 a contact's events. What was not acknowledged in time may still arrive later, so whoever is told `NotSent` sends the
@@ -17,6 +17,7 @@ from schemas.accounts import AccountSettings, encode_settings
 from schemas.events import Event, encode_event
 from schemas.topics import Topics
 from streams.config import Config
+from streams.kafka.clients import client_options
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class Sender:
         async with self._connecting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **self._config.kafka_options(),
+                    **client_options(self._config),
                     client_id=self._client_id,
                     enable_idempotence=True,
                     acks="all",

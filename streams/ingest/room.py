@@ -1,4 +1,4 @@
-"""How much `mediana ingest` holds in memory at once: bytes of bodies, and requests that wait for Kafka.
+"""Limits what `mediana ingest` holds in memory: bytes of bodies, and requests that wait for Kafka.
 
 A request takes room only after its token was looked at, and only for what has arrived of it: a client that sends its
 body slowly holds a few bytes and no place among those under way. No caller may take all of the room, so that one who

@@ -1,4 +1,4 @@
-"""`mediana ingest`: takes events over HTTP, checks each one, and sends it to Kafka.
+"""`mediana ingest`: takes events over HTTP, validates each, sends it to Kafka.
 
 An event is accepted when every replica in sync has it, and not before: with Kafka away the answer is 503 and nothing is
 claimed. The server binds loopback unless told otherwise, and beyond loopback it starts only with a tokens file.
@@ -21,15 +21,14 @@ from schemas.errors import InvalidEvent, InvalidSettings
 from schemas.limits import HTTP_BODY_SECONDS, MAX_BODY_BYTES, MAX_REJECTIONS, MAX_REQUEST_EVENTS
 from schemas.topics import Topics, topics
 from streams import logs
-from streams.cli.preflight import Refused, ingest_access
 from streams.config import Config
 from streams.http.access_log import keep_requests_out_of_the_log
 from streams.http.connections import serve
 from streams.http.errors import ApiError, Handler, errors_as_json
-from streams.http.guards import add_security_headers, is_loopback
+from streams.http.guards import Refused, add_security_headers, is_loopback
 from streams.http.listening import cannot_listen
 from streams.http.metrics import observing
-from streams.ingest.access import IngestAccess, opens
+from streams.ingest.access import IngestAccess, ingest_access, opens
 from streams.ingest.body import (
     InvalidBody,
     Judged,
@@ -40,12 +39,12 @@ from streams.ingest.body import (
     refuse_future,
     split_body,
 )
-from streams.ingest.chatwoot import map_webhook
+from streams.ingest.chatwoot import UnknownWebhook, map_webhook, why_nothing
 from streams.ingest.errors import INGEST_FAILURES, OUTAGE
 from streams.ingest.metrics import IngestMetrics
 from streams.ingest.producer import NotSent, Outgoing, Sender, event_record, settings_record
 from streams.ingest.room import UNPROVEN, Place, Room
-from streams.logs import one_line
+from streams.logs import shown
 from streams.monitoring.probes import add_probes
 from streams.monitoring.server import MetricsServer
 from streams.outage import Outage
@@ -219,7 +218,7 @@ class _Service:
                 400,
                 error.reason.replace("-", "_"),
                 f"The settings are refused whole: {error.detail}.",
-                "docs/events.md says what settings may hold; the account keeps those it had.",
+                "docs/use/events.md says what settings may hold; the account keeps those it had.",
             ) from None
         if settings.account_id != account_id:
             raise ApiError(
@@ -244,23 +243,32 @@ class _Service:
             if signed:
                 self._check_signature(request, account_id, body)
             with place.handling(account_id):
-                return await self._take(self._mapped(account_id, body))
+                return await self._take(*self._mapped(account_id, body))
 
-    def _mapped(self, account_id: str, body: bytes) -> Judged:
+    def _mapped(self, account_id: str, body: bytes) -> tuple[Judged, str | None]:
         try:
             now = self._now()
-            events = map_webhook(account_id, msgspec.json.decode(body), now)
+            payload = msgspec.json.decode(body)
+            events = map_webhook(account_id, payload, now)
             for event in events:
                 refuse_future(event, round(now.timestamp() * 1000))
+            hint = None if events else why_nothing(payload)
         except (msgspec.MsgspecError, RecursionError):
             raise ApiError(400, "malformed_body", "The body is not JSON.", "Is this a webhook of Chatwoot?") from None
+        except UnknownWebhook as error:
+            raise ApiError(
+                400,
+                "unknown_webhook",
+                f"{error.detail}.",
+                "docs/use/bring-your-own-data.md lists the webhooks that are read; subscribe to those.",
+            ) from None
         except InvalidEvent as error:
             raise ApiError(
                 400, "malformed_webhook", f"No event can be made of this webhook: {error.detail}.", "Is it Chatwoot's?"
             ) from None
-        return Judged(events, [])
+        return Judged(events, []), hint
 
-    async def _take(self, judged: Judged) -> web.Response:
+    async def _take(self, judged: Judged, hint: str | None = None) -> web.Response:
         if judged.events:
             await self._send([event_record(event, self._topics) for event in judged.events])
             self._metrics.accepted.inc(len(judged.events))
@@ -271,10 +279,13 @@ class _Service:
                 400,
                 "no_event_accepted",
                 "No event keeps the contract.",
-                "`rejected` says why; docs/events.md has it.",
+                "`rejected` says why; docs/use/events.md has it.",
                 beside={"accepted": 0, "rejected": rejected},
             )
-        return _json({"accepted": len(judged.events), "rejected": rejected}, 207 if rejected else 200)
+        answer: dict[str, object] = {"accepted": len(judged.events), "rejected": rejected}
+        if hint is not None:
+            answer["hint"] = hint
+        return _json(answer, 207 if rejected else 200)
 
     def _count(self, rejected: Sequence[Rejection]) -> None:
         for rejection in rejected:
@@ -364,5 +375,5 @@ def _json(body: object, status: int = 200) -> web.Response:
 
 
 def _refuse(reason: str) -> int:
-    print(one_line(f"mediana ingest: {reason}"), file=sys.stderr)
+    print(shown(f"mediana ingest: {reason}"), file=sys.stderr)
     return 2

@@ -1,4 +1,4 @@
-"""Claiming a shard: become its writer, and see whether Kafka still has what its ledger expects."""
+"""Claims a shard: becomes its writer, and checks that Kafka still has what its ledger expects."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -57,7 +57,7 @@ class Claims:
             )
         begins, ends = await self._begins(feed), await self._ends(feed)
         config = self._config
-        caches = (config.cache_contacts, config.cache_fields, config.cache_bytes)
+        caches = (config.cache_contacts, config.cache_days, config.cache_bytes)
         session = Session(feed.shard, ledger, claim, *caches)
         gaps: dict[TopicPartition, tuple[int, int]] = {}
         for partition, position, begin, end in zip(feed.partitions, session.positions, begins, ends, strict=True):

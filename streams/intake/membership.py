@@ -1,4 +1,4 @@
-"""A worker's place in the consumer group, which gives out partitions and notices workers that died.
+"""Membership in the consumer group, which assigns partitions and notices dead workers.
 
 A consumer of its own, that fetches nothing: while the group rebalances, aiokafka hands out no record of a consumer that
 is a member. So membership and reading are apart, and a shard that a worker keeps is read throughout.

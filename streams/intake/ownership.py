@@ -1,4 +1,4 @@
-"""Which shards and settings partitions this worker has, and what becomes of each: claimed, dropped, stopped.
+"""The shards and settings partitions that this worker owns, and their state: claimed, dropped, stopped.
 
 A rebalance stops nothing that stays: until the group has decided, every shard goes on, for the claim token in Redis
 refuses a worker whose shard another one has claimed. Then what went elsewhere is dropped, and what is new is claimed.
@@ -17,11 +17,10 @@ from streams.config import Config
 from streams.errors import EngineError, Fatal, SessionLost, ShardStopped, Unavailable
 from streams.intake.claims import Claims
 from streams.intake.settings_feed import SettingsFeed
-from streams.intake.shard_feed import RunOf, ShardFeed
+from streams.intake.shard_feed import ShardFeed
 from streams.kafka.clients import TopicPartition
 from streams.monitoring.catalogue import Cause, WorkerMetrics
 from streams.outage import Outage
-from streams.records.columns import DecodedRun
 from streams.redis.ledger import Positions
 from streams.redis.settings_store import RulesStore
 from streams.shard.pace import Pace
@@ -49,7 +48,6 @@ class Ownership:
         rules: RulesStore,
         metrics: WorkerMetrics,
         fail: Callable[[str], None],
-        run_of: RunOf = DecodedRun,
     ) -> None:
         self.shards: dict[int, ShardFeed] = {}
         self.settings: dict[int, SettingsFeed] = {}
@@ -62,7 +60,7 @@ class Ownership:
         """Told of everything that fails, and succeeds, because a server does or does not answer."""
         self._topics = config.topics
         # An event sent this long after it happened is history: overtaken, it could come too late.
-        self._limits = (config.batch_events, config.batch_bytes, config.lateness_ms // 2, run_of)
+        self._limits = (config.batch_events, config.batch_bytes, config.lateness.conversation_us // 2000)
         self._consumer = consumer
         self._claims = claims
         self._rules = rules
@@ -213,9 +211,8 @@ class Ownership:
                 return
 
     async def _open_settings(self, feed: SettingsFeed) -> None:
-        failures = 0
         while not feed.released:
-            await asyncio.sleep(_backoff(failures))
+            await asyncio.sleep(_backoff(feed.failures))
             await self._decided.wait()
             if self.settings.get(feed.partition.partition) is not feed:
                 return
@@ -224,7 +221,7 @@ class Ownership:
                 begin = (await self._consumer.beginning_offsets([feed.partition]))[feed.partition]
                 end = (await self._consumer.end_offsets([feed.partition]))[feed.partition]
             except (Unavailable, KafkaError) as error:
-                failures += 1
+                feed.failures += 1
                 self.outage.failed(f"opening the accounts topic: {error}", feed.partition)
             else:
                 self.outage.answered(feed.partition)

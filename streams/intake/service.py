@@ -3,7 +3,7 @@
 One task tells the consumer what to read and from where, fetches and builds batches, so that nothing fetched before a
 seek lands after it. Claims run beside it (`streams.intake.ownership`), and so does the consumer group
 (`streams.intake.membership`); agents hand back what became of a batch. What a fetch brings may come as a run
-(`streams.records.fetch`).
+(`streams.kafka.fetch`).
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from streams.config import Config
 from streams.errors import Fatal
 from streams.intake.membership import LOOK_SECONDS as MEMBERSHIP_SECONDS
 from streams.intake.membership import Membership
-from schemas.topics import Topics
 from streams.intake.ownership import Ownership
 from streams.intake.settings_feed import SettingsBatch, SettingsFeed
 from streams.intake.shard_feed import ShardFeed
@@ -244,11 +243,13 @@ class Intake(Service):
         if error is None:
             feed.start = batch.end
             self.ownership.outage.answered(feed.partition)
+            feed.failures = 0
             self.ownership.wake.set()
         elif isinstance(error, Fatal):
             self.ownership.fail(str(error))
         else:
             self.ownership.outage.failed(f"{error}; reading settings again", feed.partition)
+            feed.failures += 1
             self.ownership.drop_settings(feed)
 
     async def commit_offsets(self) -> None:

@@ -1,4 +1,4 @@
-"""What the intake holds of a partition of the accounts topic."""
+"""Records of one partition of the accounts topic that are fetched and not yet applied."""
 
 from dataclasses import dataclass
 
@@ -15,6 +15,8 @@ class SettingsFeed:
         self.released = False
         self.open = False
         self.in_flight = False
+        self.failures = 0
+        """Batches that failed since the last one that was taken over."""
         self.start: int | None = None
         """What the store holds as this partition's position."""
         self.reads_from = 0

@@ -1,17 +1,15 @@
-"""What the intake holds of one shard: its session, the records fetched for it, and its gate."""
+"""Records of one shard that are fetched and not yet applied, with its session and gate."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Sequence
 
 from streams.errors import Fatal
 from streams.kafka.clients import CONTACTS, CONVERSATIONS, ConsumerRecord, TopicPartition
-from streams.records.columns import DecodedRun, Run
+from streams.kafka.omitted import Omitted
+from streams.records.columns import Run
 from streams.records.event_time import Patience, TopicBuffer, take_merged
 from streams.redis.ledger import Positions
 from streams.shard.batch import Batch, checksum
-from streams.records.columns import DecodedRun, OmittedRun, Run
-from streams.records.omitted import Omitted
 from streams.shard.pace import Pace
 from streams.shard.session import Session
 
@@ -39,10 +37,8 @@ class ShardFeed:
         most: int,
         most_bytes: int,
         history_ms: int = 0,
-        run_of: RunOf = DecodedRun,
         pace: Pace | None = None,
     ) -> None:
-        self._run_of = run_of
         self.pace = Pace(shard, most) if pace is None else pace
         self._history_ms = history_ms
         self.shard = shard
@@ -141,28 +137,19 @@ class ShardFeed:
             if len(buffer) < BATCHES_AHEAD * self._most and buffer.bytes < BATCHES_AHEAD * self._most_bytes
         ]
 
-    def accept(self, partition: TopicPartition, fetched: Sequence[Run | ConsumerRecord], position: int) -> None:
-        """Take in what was fetched, runs or records, and the consumer's position after it.
+    def accept(self, partition: TopicPartition, fetched: Sequence[ConsumerRecord], position: int) -> None:
+        """Take in the records that were fetched, and the consumer's position after them.
 
         Raises `Fatal` if the log is another one.
         """
         topic = self.partitions.index(partition)
         buffer = self._buffers[topic]
-        for run in self._runs(topic, fetched):
+        if fetched:
+            run = Run(topic, fetched)
             buffer.add(run, self._compared(topic, run))
         self._reads_from[topic] = position
         buffer.fetched = max(position, buffer.fetched)
         self.ends[topic] = max(self.ends[topic], buffer.fetched)
-
-    def _runs(self, topic: int, fetched: Sequence[Run | ConsumerRecord]) -> Iterator[Run]:
-        """Runs as they are, and runs of the records between them."""
-        for kind, some in groupby(fetched, _kind):
-            if kind is Run:
-                yield from some
-            elif kind is Omitted:
-                yield OmittedRun(topic, list(some))
-            else:
-                yield self._run_of(topic, list(some))
 
     def _compared(self, topic: int, run: Run) -> int:
         """Compare the last applied record with what the log has in its place; where the records after it begin."""

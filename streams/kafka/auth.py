@@ -1,4 +1,4 @@
-"""Whether Kafka refuses our user: aiokafka's clients say only that they could not connect."""
+"""Tells whether Kafka refuses our user, because aiokafka's clients only say that they could not connect."""
 
 import asyncio
 from urllib.parse import urlsplit

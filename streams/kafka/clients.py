@@ -1,7 +1,6 @@
-"""How this program's Kafka clients are set up."""
+"""Constructs this program's Kafka clients from its settings."""
 
 import ssl
-from collections.abc import Callable
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -9,7 +8,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import ConsumerRecord
 
 from streams.config import Config
-from streams.intake.assignor import ShardAssignor
+from streams.kafka import fetch
+from streams.kafka.assignor import ShardAssignor
 from streams.tls import client_context
 
 __all__ = [
@@ -43,9 +43,7 @@ def client_options(config: Config) -> dict[str, Any]:
     From the first call on, no consumer of this process decompresses more than it may. Raises `ConfigError` for files of
     TLS that cannot be used.
     """
-    from streams.records import fetch as raw_fetch
-
-    raw_fetch.install()
+    fetch.install()
     options: dict[str, Any] = {
         "bootstrap_servers": config.kafka_bootstrap,
         "security_protocol": config.kafka_security_protocol,
@@ -78,9 +76,7 @@ def worker_client_id(namespace: str) -> str:
     return f"mediana-worker-{namespace}"
 
 
-def event_consumer(
-    config: Config, value_deserializer: Callable[[bytes | None], bytes | None] | None = None
-) -> AIOKafkaConsumer:
+def event_consumer(config: Config) -> AIOKafkaConsumer:
     """The one consumer that a worker reads with, from all three topics; it is told what to read, and is in no group.
 
     It never chooses a position by itself (`none`): positions come from the ledger.
@@ -95,7 +91,6 @@ def event_consumer(
         max_partition_fetch_bytes=1 << 20,
         metadata_max_age_ms=60_000,
         request_timeout_ms=30_000,
-        value_deserializer=value_deserializer,
     )
 
 

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLarge
 
 from streams.errors import Fatal, Unavailable
 from streams.kafka.clients import ConsumerRecord
-from streams.records.omitted import Omitted
+from streams.kafka.omitted import Omitted
 
 FOLD_ERROR = "fold-error"
 TOO_LATE = "too-late"

@@ -1,4 +1,4 @@
-"""Gaps: records that Kafka dropped before they were read, and from which instant on everything is there.
+"""Gaps: records that Kafka dropped before they were read, and the instant from which the log is complete.
 
 A shard's ledger keeps its gaps for good, as JSON under `gap`. It once was a text for people, without instants: such a
 one is still read, as `earlier`.

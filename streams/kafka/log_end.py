@@ -1,4 +1,4 @@
-"""Where the log ends, for the snapshotter: it tells whether a report has all that was sent."""
+"""Reads where the log ends, so that a report can say whether it has everything that was sent."""
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 

@@ -1,4 +1,4 @@
-"""Where a log that lost its beginning begins now: from which instant on everything that was sent is still there.
+"""Estimates the instant from which a truncated topic is complete.
 
 A record that is gone was written before the first one that is left, so it was sent no later than that one, as far as
 the senders' clocks agree. The instant is the later of that record's timestamp and of its event's `occurred_at`, and

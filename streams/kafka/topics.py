@@ -1,4 +1,4 @@
-"""The body of `mediana topics`: create what is missing, describe what is there, check whether it fits.
+"""`mediana topics`: creates missing topics, describes topics, checks whether they fit the settings.
 
 Both event topics need the same number of partitions, since a contact lives in one partition number. The accounts topic
 is compacted: it is the settings' only home besides Redis.
@@ -159,13 +159,13 @@ def _retention(state: TopicState) -> Finding:
         return Finding(
             "warn",
             f"{state.name} keeps events for {kept_ms / DAY_MS:.1f} days",
-            "keep at least a week (retention.ms), and copy Redis more often than that: docs/operating.md",
+            "keep at least a week (retention.ms), and copy Redis more often than that: docs/run/operating.md",
         )
     if (state.number("retention.bytes") or -1) > 0:
         return Finding(
             "warn",
             f"{state.name} is cut by size (retention.bytes)",
-            "make sure that this is more than a week of events: docs/operating.md",
+            "make sure that this is more than a week of events: docs/run/operating.md",
         )
     kept = "without limit" if kept_ms is None or kept_ms < 0 else f"for {kept_ms // DAY_MS} days"
     return Finding("ok", f"{state.name} keeps events {kept}")

@@ -1,6 +1,5 @@
 """A real Kafka and a real Redis on this machine, without Docker and without root: for the tests and for `make demo`.
 
-    leash    runs a command that ends when the process that started it ends
     process  one child: start, stop, kill, pause, resume, its log
     jars     fetches Apache Kafka from Maven Central into a cache, and finds Java
     server   what a local Kafka and a local Redis share: ports, readiness, both kinds of `with`

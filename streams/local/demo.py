@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to a report that moves, on this machine alone.
+"""`make demo`: the whole of Mediana on this machine, with simulated traffic.
 
     Kafka, Redis -> topics -> simulated messaging service (history, then live) -> worker -> snapshotter -> page
 

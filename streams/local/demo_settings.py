@@ -1,4 +1,4 @@
-"""What can be chosen about `make demo`, by the environment."""
+"""Settings of `make demo`, from the environment."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

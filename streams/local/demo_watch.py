@@ -1,4 +1,4 @@
-"""What the demo looks at to say how it goes: published reports, and the worker's metrics."""
+"""Reads published reports and the worker's metrics to show the demo's progress."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What can go wrong on the machine of the person who runs the tests or the demo."""
+"""Errors that the person who runs the tests or the demo can mend."""
 
 
 class LocalStackError(Exception):

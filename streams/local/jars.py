@@ -1,4 +1,4 @@
-"""Apache Kafka's jars, from Maven Central, in a cache outside the tree; and the Java that runs them.
+"""Fetches Apache Kafka's jars from Maven Central into a cache, and finds Java.
 
 `python -m streams.local.jars` fetches them and prints the folder.
 """

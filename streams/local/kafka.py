@@ -1,4 +1,4 @@
-"""A real Apache Kafka of one KRaft node on this machine, small enough to run beside everything else."""
+"""A real Apache Kafka of one KRaft node on this machine."""
 
 import base64
 import struct

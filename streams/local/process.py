@@ -1,4 +1,4 @@
-"""One child process: in a group of its own, its output in a file, never outliving this process.
+"""A child process in a group of its own, with its output in a file, that never outlives this process.
 
 The death signal of a child (see `leash`) fires when the *thread* that forked it ends. So that `start` may be called
 from any thread, every child is forked by one thread that lives as long as this process.

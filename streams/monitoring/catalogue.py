@@ -1,24 +1,24 @@
-"""The metrics: one catalogue, and the collectors made from it on a registry that the caller brings.
+"""Metrics of the worker: the catalogue, and the collectors made from it.
 
 Base units, and labels that take few values: no accounts, contacts or conversations. Counters whose label's values are
 known beforehand stand at 0 from the start: Prometheus sees no increase in a series that begins at 1.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.errors import EVENT_REASONS, SETTINGS_REASONS
 from schemas.events import EVENT_TYPES, type_name
-from streams.kafka.dead_letters import FOLD_ERROR, TOO_LATE
 from streams.kafka.dead_letters import BATCH_DAMAGED, BATCH_TOO_LARGE, CONTACT_TOO_LARGE, FOLD_ERROR, TOO_LATE
-from streams.shard.pace import Cut
-
-Kind = Literal["counter", "gauge", "histogram"]
+from streams.metric import Metric
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _SIZES = (1, 10, 50, 100, 250, 500, 1000, 2500)
 
+
+Cut = Literal["memory", "time", "session"]
+"""Why a batch was made shorter: what it reads is too long, it takes too long, its session was lost."""
 
 Cause = Literal["lost", "unavailable", "rebalance", "fetch", "unforeseen"]
 """What ended a session: the ledger is another's, a server, the consumer group, a position out of the log, a fault."""
@@ -33,17 +33,6 @@ DEAD_LETTER_REASONS = tuple(
 )
 
 
-class Metric(NamedTuple):
-    """One metric: its name, kind, labels, meaning, a histogram's bucket ends, the known values of a counter's label."""
-
-    name: str
-    kind: Kind
-    labels: tuple[str, ...]
-    meaning: str
-    buckets: tuple[float, ...] = ()
-    known: tuple[str, ...] = ()
-
-
 WORKER_METRICS: tuple[Metric, ...] = (
     Metric(
         "mediana_events_total",
@@ -52,7 +41,6 @@ WORKER_METRICS: tuple[Metric, ...] = (
         "Events folded and committed, by type.",
         known=tuple(map(type_name, EVENT_TYPES)),
     ),
-    Metric("mediana_compiled_events_total", "counter", (), "Events folded by the compiled fold; the others by Python."),
     Metric("mediana_duplicates_total", "counter", (), "Events whose id their contact's history already held."),
     Metric("mediana_late_events_total", "counter", (), "Conversation events past the lateness window, set aside."),
     Metric("mediana_unknown_events_total", "counter", (), "Events of a type this version does not know, skipped."),
@@ -95,6 +83,10 @@ WORKER_METRICS: tuple[Metric, ...] = (
     ),
     Metric("mediana_claims_total", "counter", (), "Shards claimed."),
     Metric("mediana_expired_days_total", "counter", (), "Days past the retention horizon deleted."),
+    Metric(
+        "mediana_sealed_days_total", "counter", (), "Days at rest made one compressed value, once for each sealing."
+    ),
+    Metric("mediana_shrunk_contacts_total", "counter", (), "Quiet contacts whose older entries were let go."),
     Metric("mediana_expired_settings_total", "counter", (), "Older versions of settings deleted: nothing needs them."),
     Metric(
         "mediana_missing_settings_total",
@@ -141,7 +133,6 @@ class WorkerMetrics:
             return found
 
         self.events = counter("mediana_events_total")
-        self.compiled = counter("mediana_compiled_events_total")
         self.duplicates = counter("mediana_duplicates_total")
         self.late = counter("mediana_late_events_total")
         self.unknown = counter("mediana_unknown_events_total")
@@ -160,6 +151,8 @@ class WorkerMetrics:
         self.sessions_dropped = counter("mediana_sessions_dropped_total")
         self.claims = counter("mediana_claims_total")
         self.expired_days = counter("mediana_expired_days_total")
+        self.sealed_days = counter("mediana_sealed_days_total")
+        self.shrunk_contacts = counter("mediana_shrunk_contacts_total")
         self.expired_settings = counter("mediana_expired_settings_total")
         self.missing_rules = counter("mediana_missing_settings_total")
         self.unusable_settings = gauge("mediana_unusable_settings")

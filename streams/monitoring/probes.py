@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`: what a supervisor asks of a process.
+"""Health probes `/livez` and `/readyz`.
 
 Live is whoever answers: the event loop turns. A server that is gone is no reason to restart us, so it does not show
 there. Ready is who can do its work now, so readiness goes off while Redis or Kafka is away, and on again by itself.

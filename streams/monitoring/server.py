@@ -1,4 +1,4 @@
-"""Serves a process's metrics at `/metrics`, and at `/livez` and `/readyz` how it is."""
+"""Serves `/metrics`, `/livez` and `/readyz` of a process."""
 
 import logging
 
@@ -10,7 +10,7 @@ from streams.errors import Fatal
 from streams.http.connections import BoundedRunner, Bounds
 from streams.http.errors import Failures, Words, errors_as_json
 from streams.http.listening import cannot_listen
-from streams.monitoring.catalogue import Metric
+from streams.metric import Metric
 from streams.monitoring.probes import Ready, add_probes, starting
 
 logger = logging.getLogger(__name__)

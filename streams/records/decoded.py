@@ -1,19 +1,23 @@
-"""What a record holds that Python looks at: ordering, folding and dead-lettering go by it."""
+"""A decoded record: its event or its dead letter, with its time and contact."""
 
+import time
 from datetime import datetime
+from typing import Final, cast
 
 import msgspec
 from msgspec import Struct
 
 from schemas.errors import InvalidEvent, UnknownType
-from schemas.events import Event, decode_event, decode_timed_record, instant_us
+from schemas.events import Event, decode_timed_record, instant_us
 from streams.kafka.clients import EVENT_TOPICS, ConsumerRecord
 from streams.kafka.dead_letters import DeadLetter
-from streams.records.omitted import Omitted
-from streams.redis.keys import contact_key
+from streams.kafka.omitted import Omitted
+from streams.redis.keys import account_part
 
 UNKNOWN_US = -1
 """When a record that tells no time happened: before all others, for it holds nothing back."""
+_FIRST_TIMESTAMP_MS: Final = 946_684_800_000
+"""The year 2000 in UTC milliseconds: Kafka's timestamp is missing (-1) or meaningless where it is earlier."""
 
 
 class Arrival(Struct, gc=False):
@@ -25,19 +29,10 @@ class Arrival(Struct, gc=False):
     account_id: str = ""
     contact: bytes = b""
     """Names the contact in the shard's hash of states; empty where there is no event."""
-    decoded: Event | None = None
-    """The event, if Python has decoded it."""
+    event: Event = cast("Event", None)
+    """The event. Only to be asked for where `contact` is not empty."""
     letter: DeadLetter | None = None
     """The record set aside, when it breaks the contract."""
-
-    @property
-    def event(self) -> Event:
-        """The event. Only to be asked for where there is one."""
-        event = self.decoded
-        if event is None:
-            assert self.record.value is not None
-            event = self.decoded = decode_event(self.record.value)
-        return event
 
 
 class _Head(Struct, gc=False):
@@ -55,13 +50,17 @@ def arrived(topic: int, record: ConsumerRecord) -> Arrival:
     value = record.value
     if isinstance(value, Omitted):
         return Arrival(record, UNKNOWN_US, letter=DeadLetter(record, value.reason, value.detail))
+    sent_ms = record.timestamp
+    if sent_ms < _FIRST_TIMESTAMP_MS:
+        sent_ms = time.time_ns() // 1_000_000  # it was sent before it arrived, more is not known
     try:
-        event, at_us = decode_timed_record(EVENT_TOPICS[topic], record.key, value, record.timestamp)
+        event, at_us = decode_timed_record(EVENT_TOPICS[topic], record.key, value, sent_ms)
     except UnknownType:
         return Arrival(record, occurred_us(value))
     except InvalidEvent as error:
         return Arrival(record, occurred_us(value), letter=DeadLetter(record, error.reason, error.detail))
-    return Arrival(record, at_us, event.account_id, contact_key(event.account_id, event.contact_id), event)
+    # The key is the contact's id: that was checked.
+    return Arrival(record, at_us, event.account_id, account_part(event.account_id) + record.key, event)
 
 
 def occurred_us(value: bytes | None) -> int:

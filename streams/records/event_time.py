@@ -1,8 +1,8 @@
-"""Reads the two event topics of a shard in the order of event time, as far as they are fetched.
+"""Merges the two event topics of a shard by event time, as far as they are fetched.
 
 Each topic's records keep their order. Between the topics, the one whose next record happened earlier goes first. A
-record of the conversations topic counts as old as the oldest one fetched behind it: so a late conversation event is
-not made later still by contact events that could have waited, for those are taken in at any time, and it is not.
+record of the conversations topic counts as old as the oldest one fetched behind it. A contact event may come much later
+than a conversation event, so a late conversation event never queues behind contact events.
 """
 
 from array import array
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import accumulate, takewhile
 
 from streams.kafka.clients import CONTACTS, CONVERSATIONS, EVENT_TOPICS
-from streams.records.columns import Run, Taken, names_of, split, topic_of
 from streams.records.columns import RUN_NUMBERS, Run, Taken, names_of, split, topic_of
 from streams.records.decoded import UNKNOWN_US
 from streams.redis.ledger import Positions

@@ -117,9 +117,9 @@ def connect(config: Config) -> Client:
     options = _options(config)
     try:
         parse_url(config.redis_url)
-    except ValueError as error:
-        # Never the address itself: it may hold a password.
-        raise ConfigError("MEDIANA_REDIS_URL", "is no address of a Redis: redis://HOST:PORT/DATABASE") from error
+    except ValueError:
+        # Never the address itself, nor what the library says of it: it may hold a password.
+        raise ConfigError("MEDIANA_REDIS_URL", "is no address of a Redis: redis://HOST:PORT/DATABASE") from None
     if config.redis_cluster:
         cluster = _Cluster.from_url(config.redis_url, **options)
         assert isinstance(cluster, _Cluster)

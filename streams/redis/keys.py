@@ -1,9 +1,11 @@
-"""The names of everything kept in Redis.
+"""Names of all keys and fields in Redis.
 
 What belongs to one shard shares the hash tag `{mediana:NS:S}`, so that one script can write it all on a Redis Cluster
 too; what belongs to the namespace has the tag `{mediana:NS}`. What readers may rely on is named in
 `streams/snapshots/manifest.py`. Renaming a key restarts somebody's history.
 """
+
+from functools import lru_cache
 
 # Fields of a shard's ledger.
 TOKEN = b"token"
@@ -15,6 +17,7 @@ GAP = b"gap"
 CHECK_CONTACTS = b"check_contacts"
 CHECK_CONVERSATIONS = b"check_conversations"
 HORIZON = b"horizon"
+SEALED = b"sealed"
 
 ZONE_DATA = b"zone-data"
 """Field of the settings log: the release of the zone data that the worker which started last counts by."""
@@ -23,7 +26,7 @@ ZONE_DATA = b"zone-data"
 class ShardKeys:
     """The keys of one shard."""
 
-    __slots__ = ("_prefix", "archive", "changed", "ledger", "rules", "rules_used", "states")
+    __slots__ = ("_prefix", "changed", "chunks", "ledger", "open", "rules", "rules_used", "states")
 
     def __init__(self, namespace: str, shard: int) -> None:
         self._prefix = f"{{mediana:{namespace}:{shard}}}:".encode()
@@ -31,17 +34,19 @@ class ShardKeys:
         """Hash: claim token, positions, `seq` (of the last commit), the last record of each topic, marks."""
         self.states = self._prefix + b"states"
         """Hash: contact key → encoded history."""
-        self.archive = self._prefix + b"archive"
-        """Hash: contact key, `#`, chunk number → chunk."""
+        self.chunks = self._prefix + b"chunks"
+        """Hash: contact key, `#`, number → a chunk of the contact's older entries."""
         self.rules = self._prefix + b"rules"
         """Hash: account, `#`, version → the settings that this shard's histories were read under."""
         self.rules_used = self._prefix + b"rules-used"
         """Hash: account, `#`, version → the last day (since 1970, UTC) on which it was the account's newest."""
+        self.open = self._prefix + b"open"
+        """Sorted set: `ORDINAL:ACCOUNT` → the ordinal, of every day that has facts beside its sealed ones."""
         self.changed = self._prefix + b"changed"
         """Sorted set: `ORDINAL:ACCOUNT` → `seq` of the last commit that changed that day."""
 
     def day(self, ordinal: int, account_id: str) -> bytes:
-        """Hash of an account's local day: encoded field → encoded value."""
+        """Hash of an account's local day: its facts by field, and its totals (`streams/shard/day_values.py`)."""
         return self._prefix + b"day:" + day_member(ordinal, account_id)
 
 
@@ -57,13 +62,19 @@ def split_day_member(member: bytes) -> tuple[int, str]:
 
 
 def contact_key(account_id: str, contact_id: str) -> bytes:
-    """The field of a contact's state. A length first, so that no two pairs of ids make one key."""
+    """The field of a contact's state."""
+    return account_part(account_id) + contact_id.encode()
+
+
+@lru_cache(maxsize=4096)
+def account_part(account_id: str) -> bytes:
+    """With what the fields of an account's contacts begin. A length first, so that no two pairs of ids make one."""
     account = account_id.encode()
-    return b"%d:%s%s" % (len(account), account, contact_id.encode())
+    return b"%d:%s" % (len(account), account)
 
 
-def archive_field(contact: bytes, number: int) -> bytes:
-    """The field of a chunk of a contact's archive."""
+def chunk_field(contact: bytes, number: int) -> bytes:
+    """The field of a chunk of a contact's older entries."""
     return contact + b"#%d" % number
 
 

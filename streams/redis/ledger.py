@@ -1,4 +1,4 @@
-"""The ledger of one shard: claim it, read under a fence, commit a batch in one step. Rules: docs/guarantees.md.
+"""The ledger of one shard: claim it, read under a fence, commit a batch in one step. Rules: docs/run/guarantees.md.
 
 Redis holds the positions in both topics beside the states and counters that follow from the records up to there. A
 worker claims a shard with a random token, reads only together with token and position, and commits through a script
@@ -83,6 +83,8 @@ class Claim(NamedTuple):
     """What was lost before it was read, as `streams.kafka.gaps` encodes it."""
     horizon: int
     """Days before this ordinal are deleted, and not written again."""
+    sealed_below: int
+    """Days before this ordinal may be sealed (`streams/worker/sealing.py`)."""
 
 
 @dataclass
@@ -96,6 +98,10 @@ class DayWrite:
     deleted: list[bytes] = field(default_factory=list)
     whole: bool = False
     """Delete all of it."""
+    same: bool = False
+    """It is only sealed, and says what it said: nobody has to publish it again."""
+    open: bool = False
+    """It is only sealed in part: facts are left beside the sealed ones."""
 
 
 @dataclass
@@ -103,7 +109,10 @@ class Changes:
     """What one commit writes beside the new positions."""
 
     states: list[bytes] = field(default_factory=list)
-    archive: list[bytes] = field(default_factory=list)
+    """Fields and values, in turn."""
+    chunks: list[bytes] = field(default_factory=list)
+    """Fields and chunks of contacts' older entries, in turn."""
+    chunks_gone: list[bytes] = field(default_factory=list)
     rules: list[bytes] = field(default_factory=list)
     rules_used: list[bytes] = field(default_factory=list)
     """Fields of versions of settings and the day of their last use, in turn."""
@@ -113,6 +122,7 @@ class Changes:
     checks: tuple[bytes | None, bytes | None] = (None, None)
     gap: bytes | None = None
     horizon: int | None = None
+    sealed_below: int | None = None
 
 
 class Reads(NamedTuple):
@@ -178,9 +188,9 @@ class RedisLedger:
                 f"{self.keys.ledger.decode()}): restore Redis from a copy, or rebuild into a new namespace"
             )
         self._commit_sha = _sha(await self._ask(self._load()))
-        contacts, conversations, seq, gap, check_contacts, check_conversations, horizon = found
+        contacts, conversations, seq, gap, check_contacts, check_conversations, horizon, sealed = found
         fence = Fence(token, Positions(int(contacts), int(conversations)), int(seq))
-        return Claim(fence, (check_contacts, check_conversations), gap, int(horizon or 0))
+        return Claim(fence, (check_contacts, check_conversations), gap, int(horizon or 0), int(sealed or 0))
 
     async def read(self, fence: Fence, reads: Sequence[Reads]) -> list[list[bytes | None]]:
         """The fields' values, all of one moment at which the fence held. Raises `SessionLost`, `Unavailable`."""
@@ -233,18 +243,27 @@ class RedisLedger:
 
     def _arguments(self, fence: Fence, target: Fence, changes: Changes) -> tuple[list[bytes], list[bytes]]:
         held = self.keys
-        names = [held.ledger, held.states, held.archive, held.rules, held.rules_used, held.changed]
+        names = [held.ledger, held.states, held.chunks, held.rules, held.rules_used, held.changed, held.open]
         arguments = fence.values()
         arguments += target.values()[1:]
         arguments += [check or b"" for check in changes.checks]
         arguments.append(changes.gap or b"")
-        arguments.append(b"" if changes.horizon is None else b"%d" % changes.horizon)
-        parts = (changes.states, changes.archive, changes.rules, changes.rules_used, changes.rules_gone)
+        arguments += [b"" if day is None else b"%d" % day for day in (changes.horizon, changes.sealed_below)]
+        parts = (
+            changes.states,
+            changes.chunks,
+            changes.rules,
+            changes.rules_used,
+            changes.rules_gone,
+            changes.chunks_gone,
+        )
         arguments += [b"%d" % len(part) for part in parts]
         for day in changes.days:
             names.append(self.keys.day(day.ordinal, day.account_id))
             deleted = -1 if day.whole else len(day.deleted)
-            arguments += (b"%d" % len(day.values), b"%d" % deleted, keys.day_member(day.ordinal, day.account_id))
+            mark = b"" if not day.same else b"=" if day.open else b"~"
+            member = mark + keys.day_member(day.ordinal, day.account_id)
+            arguments += (b"%d" % len(day.values), b"%d" % deleted, member)
         for part in parts:
             arguments += part
         for day in changes.days:

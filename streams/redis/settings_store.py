@@ -1,4 +1,4 @@
-"""Account settings: taken from the accounts topic, kept in Redis, compiled for the fold.
+"""Account settings in Redis: written from the accounts topic, read and compiled by the workers.
 
 The worker that owns a partition of the accounts topic writes its settings to Redis with the position in that partition,
 and raises a version. Every worker looks at the version with each batch; when it changed, it asks again for the accounts

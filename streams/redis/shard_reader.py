@@ -1,12 +1,15 @@
-"""Reading the shards' counters for a snapshot: what changed, and the days of an account as one consistent cut."""
+"""Reading the shards' facts for a snapshot: what changed, and the days of accounts as one consistent cut."""
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from msgspec import Struct
 
-from aggregates.counters import Field, Value, decode_field, decode_value
+from aggregates.counters import Vector, decode_vector
+from aggregates.sealed import TOTALS, facts_in
 from streams.kafka.gaps import Gaps, decode_gaps
 from streams.redis import keys
 from streams.redis.clients import server_of
@@ -41,11 +44,20 @@ class ShardState(Struct, frozen=True):
         return self.contacts is not None and self.conversations is not None
 
 
+class ShardDay(Struct, frozen=True):
+    """What a shard holds of an account's day."""
+
+    facts: dict[bytes, bytes]
+    """Each fact's field and value."""
+    totals: Vector
+    """What its worker has added up beside them."""
+
+
 class ShardCut(Struct, frozen=True):
-    """An account's days in a shard, all as of one commit."""
+    """An account's days in a shard, all as of one commit: each day that was read, be it empty."""
 
     state: ShardState
-    days: dict[int, list[tuple[Field, Value]]]
+    days: dict[int, ShardDay]
 
 
 class Scan(Struct, frozen=True):
@@ -60,8 +72,8 @@ class UnsteadyShard(RuntimeError):
     """The shard could not be read as of one commit: it is half written, or changes faster than it is read."""
 
 
-class DamagedCounters(RuntimeError):
-    """The counters of an account's day cannot be read."""
+class DamagedDay(RuntimeError):
+    """What a shard holds of an account's day cannot be read."""
 
 
 _LEDGER_FIELDS = (keys.TOKEN, keys.SEQ, keys.CONTACTS, keys.CONVERSATIONS, keys.BUSY, keys.GAP)
@@ -116,43 +128,88 @@ class ShardReader:
             changes.setdefault(account_id, {})[day] = int(seq)
         return Scan(since_seq, state, changes)
 
-    async def cut(self, account_id: str, days: Iterable[int], since_seq: int) -> ShardCut:
-        """The account's counters of `days`, and of every day that changed after `since_seq`, as of one commit.
+    async def cut(self, account_id: str, days: Iterable[int], since_seq: int, token: str | None = None) -> ShardCut:
+        """The account's facts of `days`, and of every day that changed after `since_seq`, as of one commit.
 
-        Raises `UnsteadyShard` when a commit is half written or when the account changes faster than it is read.
+        Where `token` is not the shard's any more, it may have gone back meanwhile, and have committed again with lower
+        numbers: then all days of the account are read.
+
+        Raises `UnsteadyShard` when a commit is half written or when the account changes faster than it is read, and
+        `DamagedDay`.
         """
         wanted = set(days)
         for _ in range(ATTEMPTS):
-            order = sorted(wanted)
-            server = await server_of(self._redis, self._keys.ledger)
-            async with server.pipeline(transaction=True) as pipe:
-                pipe.hmget(self._keys.ledger, _LEDGER_FIELDS)
-                pipe.zrange(self._keys.changed, f"({since_seq}", "+inf", byscore=True)
-                for day in order:
-                    pipe.hgetall(self._keys.day(day, account_id))
-                ledger, members, *hashes = await pipe.execute()
-            state = _state(self.shard, ledger)
-            if state.busy:
-                raise UnsteadyShard(f"shard {self.shard} holds half a commit; its worker must repair it first")
-            own = account_id.encode()
-            split = (member.partition(b":") for member in members)
-            changed = {int(day) for day, _, account in split if account == own and day.isdigit()}
+            state, changes, found = await self._read({account_id: wanted}, since_seq)
+            if _went_back(state, since_seq, token):
+                since_seq, token = 0, None
+                continue
+            changed = changes.get(account_id, set())
             if changed <= wanted:
-                return ShardCut(
-                    state,
-                    {
-                        day: self._decoded(account_id, day, fields)
-                        for day, fields in zip(order, hashes, strict=True)
-                        if fields
-                    },
-                )
+                return ShardCut(state, self._decoded(account_id, found[account_id]))
             wanted |= changed
         raise UnsteadyShard(f"shard {self.shard} changed {ATTEMPTS} times while account {account_id!r} was read")
 
-    def _decoded(self, account_id: str, day: int, fields: Mapping[bytes, bytes]) -> list[tuple[Field, Value]]:
+    async def cuts(
+        self, days: Mapping[str, AbstractSet[int]], since_seq: int, token: str | None = None
+    ) -> dict[str, ShardCut]:
+        """As `cut`, of many accounts in one transaction.
+
+        Accounts that `cut` must be asked for are left out: of which another day changed meanwhile, or which cannot be
+        read; all of them where the shard may have gone back. Raises `UnsteadyShard` when a commit is half written.
+        """
+        state, changes, found = await self._read(days, since_seq)
+        if _went_back(state, since_seq, token):
+            return {}
+        cuts = {}
+        for account_id, hashes in found.items():
+            if changes.get(account_id, set()) <= days[account_id]:
+                with contextlib.suppress(DamagedDay):  # told by `cut`
+                    cuts[account_id] = ShardCut(state, self._decoded(account_id, hashes))
+        return cuts
+
+    async def _read(
+        self, days: Mapping[str, AbstractSet[int]], since_seq: int
+    ) -> tuple[ShardState, dict[str, set[int]], dict[str, dict[int, dict[bytes, bytes]]]]:
+        """The shard's state, what of any account changed after a commit, and hashes of days, all of one moment."""
+        order = [(account_id, day) for account_id, each in days.items() for day in sorted(each)]
+        server = await server_of(self._redis, self._keys.ledger)
+        async with server.pipeline(transaction=True) as pipe:
+            pipe.hmget(self._keys.ledger, _LEDGER_FIELDS)
+            pipe.zrange(self._keys.changed, f"({since_seq}", "+inf", byscore=True)
+            for account_id, day in order:
+                pipe.hgetall(self._keys.day(day, account_id))
+            ledger, members, *hashes = await pipe.execute()
+        state = _state(self.shard, ledger)
+        refuse_half_written(state)
+        changes: dict[str, set[int]] = {}
+        for member in members:
+            with contextlib.suppress(ValueError):
+                day, account_id = split_day_member(member)
+                changes.setdefault(account_id, set()).add(day)
+        found: dict[str, dict[int, dict[bytes, bytes]]] = {account_id: {} for account_id in days}
+        for (account_id, day), held in zip(order, hashes, strict=True):
+            found[account_id][day] = held
+        return state, changes, found
+
+    def _decoded(self, account_id: str, days: Mapping[int, dict[bytes, bytes]]) -> dict[int, ShardDay]:
+        return {day: self._decoded_day(account_id, day, held) for day, held in days.items()}
+
+    def _decoded_day(self, account_id: str, day: int, held: dict[bytes, bytes]) -> ShardDay:
         try:
-            return [(decode_field(field), decode_value(value)) for field, value in fields.items()]
+            totals = held.get(TOTALS)
+            return ShardDay(facts_in(held), {} if totals is None else decode_vector(totals))
         except Exception as error:  # whatever bytes are there, it is this account's trouble alone
-            raise DamagedCounters(
-                f"shard {self.shard}: the counters of account {account_id!r} of day {day} cannot be read: {error!r}"
+            raise DamagedDay(
+                f"shard {self.shard}: the facts of account {account_id!r} of day {day} cannot be read: {error!r}"
             ) from error
+
+
+def _went_back(state: ShardState, since_seq: int, token: str | None) -> bool:
+    """Whether a shard may have been rolled back since it stood at a commit under a claim."""
+    return token is not None and (state.token != token or state.seq < since_seq)
+
+
+def refuse_half_written(state: ShardState) -> None:
+    """Raises `UnsteadyShard` for a shard that holds half a commit."""
+    if state.busy:
+        raise UnsteadyShard(f"shard {state.shard} holds half a commit; its worker must repair it first")

@@ -1,4 +1,4 @@
-"""The settings that an account goes on with: its newest ones, or what takes their place if those cannot be used.
+"""Chooses the settings that an account goes on with: its newest, or replacements if those cannot be used.
 
 Whatever is taken over was decoded and compiled first. Still, stored settings may stop being usable: a program with
 older zone data does not know a zone, a later release has a tighter limit, bytes are damaged. Then that account alone is

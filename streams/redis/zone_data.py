@@ -1,13 +1,16 @@
-"""The zone data of a namespace: all its programs shall count by one release of the time zone database.
+"""Checks that all programs of a namespace use the same release of the time zone database.
 
 Nothing stops when they do not. What was counted is taken back as it was counted, and the release is part of every
 settings' version. But two programs with different rules would file the same instant under different days. So the
 worker that started last writes its release into the namespace, and every other program compares: one log line, a
-metric, a finding of `mediana check`. `docs/operating.md` says how the release is changed.
+metric, a finding of `mediana check`. `docs/run/operating.md` says how the release is changed.
 """
 
+import contextlib
 import logging
 from typing import Any
+
+from redis.exceptions import RedisClusterException, RedisError
 
 from schemas.zones import ZONE_DATA_VERSION
 from streams.redis.keys import ZONE_DATA, NamespaceKeys
@@ -22,7 +25,7 @@ def difference(namespace: str, found: bytes | None, own: str = ZONE_DATA_VERSION
     return (
         f"namespace {namespace!r} is counted with zone data {found.decode(errors='replace')!r}, this program has "
         f"{own!r}: days and hours may differ between them. Run the same release of Mediana everywhere, then restart "
-        "the workers: docs/operating.md#an-update-of-the-zone-data"
+        "the workers: docs/run/operating.md#an-update-of-the-zone-data"
     )
 
 
@@ -39,6 +42,14 @@ async def announce(client: Any, keys: NamespaceKeys) -> None:
             ZONE_DATA_VERSION,
             found.decode(errors="replace"),
         )
+
+
+async def tell(client: Any, namespace: str) -> None:
+    """Log a difference once, as a program that only reads starts. A Redis that is away is told of elsewhere."""
+    with contextlib.suppress(RedisError, RedisClusterException, OSError):
+        problem = difference(namespace, await client.hget(NamespaceKeys(namespace).settings_log, ZONE_DATA))
+        if problem is not None:
+            logger.warning("%s", problem)
 
 
 class ZoneDataWatch:

@@ -1,4 +1,4 @@
-"""One batch of one shard: decode, read, fold, turn into absolute values, set bad records aside, commit.
+"""Applies one batch of a shard: decode, read, fold, set bad records aside, commit.
 
 Nothing here waits per event. Whatever goes wrong before the commit leaves Redis as it was; the session that sees an
 exception must be dropped, for its caches may hold what was not committed.
@@ -12,20 +12,18 @@ import asyncio
 import logging
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter, time
 from typing import Final, NamedTuple
 
-from aggregates.counters import sums
-from aggregates.errors import ArchiveNeeded, MissingRules, NegativeCounter, StateVersionError
-from aggregates.history import CHUNK_ENTRIES, ContactHistory, Outcome
+from aggregates.entry import STARTED
+from aggregates.errors import ChunksNeeded, MissingRules, NegativeCounter, StateVersionError
+from aggregates.history import CHUNK_ENTRIES, ContactHistory, Lateness
 from aggregates.rules import Rules, RulesBook
 from schemas.accounts import encode_settings
-from schemas.limits import MAX_CONTACT_ARCHIVE_CHUNKS
 from streams.errors import SessionLost, ShardStopped
 from streams.fold.batch_fold import BrokenContact, BrokenFold, Folded, SortedOut, accounts_of, folding, sort_out
-from streams.fold.compiled_fold import CompiledFold, ScannedBatch
 from streams.kafka.clients import CONTACTS, CONVERSATIONS, ConsumerRecord
 from streams.kafka.dead_letters import (
     CONTACT_TOO_LARGE,
@@ -35,14 +33,14 @@ from streams.kafka.dead_letters import (
     DeadLetterLimit,
     DeadLetters,
 )
-from streams.monitoring.catalogue import WorkerMetrics
+from streams.monitoring.catalogue import Cut, WorkerMetrics
 from streams.records.columns import Taken
 from streams.records.decoded import Arrival
-from streams.redis.keys import archive_field, rules_field
+from streams.redis.keys import chunk_field, rules_field
 from streams.redis.ledger import Changes, Positions, Reads
 from streams.redis.settings_store import RulesStore, add_versions
-from streams.shard.day_values import day_changes, held_values
-from streams.shard.pace import Cut, Pace, Speed
+from streams.shard.day_values import day_changes
+from streams.shard.pace import Pace, Speed
 from streams.shard.session import Session
 
 logger = logging.getLogger(__name__)
@@ -75,7 +73,7 @@ class Budget(NamedTuple):
     seconds: float = 2.0
     """To fold its events."""
     memory: int = 64 << 20
-    """Bytes of states, and so much of archives as takes as much when it is read."""
+    """Bytes of states, and so much of chunks as takes as much when it is read."""
 
 
 _PATIENCE: Final = 4
@@ -84,11 +82,14 @@ _PATIENCE: Final = 4
 _BREATH_SECONDS: Final = 0.02
 """How long the event loop waits for a fold."""
 
-_ARCHIVE_WEIGHT: Final = 16
-"""A byte of an archive, which is deflated, is so many bytes of entries."""
+_DECODED_PER_BREATH: Final = 16
+"""States decoded between two looks at the clock, unless they are long."""
 
-_ARCHIVES_AT_ONCE: Final = 256
-"""Chunks of archives read together."""
+_CHUNK_WEIGHT: Final = 16
+"""A byte of a chunk, which is deflated, is so many bytes of entries."""
+
+_CHUNKS_AT_ONCE: Final = 256
+"""Chunks read together."""
 
 _OLDER_RULES: Final = 256
 """Versions of settings, not the current ones, that a worker keeps compiled: journals name those of their window."""
@@ -139,23 +140,19 @@ class BatchProcessor:
         dead_letters: DeadLetters,
         limit: DeadLetterLimit,
         metrics: WorkerMetrics,
-        lateness_ms: int,
+        lateness: Lateness,
         fold_events: Callable[..., Generator[None, None, Folded]] = folding,
-        compiled: CompiledFold | None = None,
         budget: Budget | None = None,
     ) -> None:
-        """`compiled` folds what it can, `fold_events` the rest."""
         self._budget = Budget() if budget is None else budget
         self._speed = Speed()
-        self._older_rules: OrderedDict[tuple[str, int], Rules] = OrderedDict()
+        self._older_rules: OrderedDict[tuple[str, bytes], Rules] = OrderedDict()
         self._rules = rules
         self._dead_letters = dead_letters
         self._limit = limit
         self._metrics = metrics
-        self._lateness_ms = lateness_ms
+        self._lateness = lateness
         self._fold = fold_events
-        self._compiled = compiled
-        self._sums = sums if compiled is None else compiled.sums
 
     async def apply(self, batch: Batch) -> None:
         """Take the batch in: afterwards the session stands at its end, in memory and in Redis.
@@ -183,7 +180,7 @@ class BatchProcessor:
         while True:
             part = batch if most >= len(batch.records) else batch.first(most)
             try:
-                await self._apply(part, sort_out(part.records.looked_at()), states)
+                await self._apply(part, sort_out(part.records.all()), states)
             except _TooMuch as cut:
                 self._metrics.batches_cut.labels(cut.cause).inc()
                 cuts += 1
@@ -205,24 +202,15 @@ class BatchProcessor:
         """Apply it in one commit; `states` are those known already. Raises `_TooMuch` before anything is done."""
         session = batch.session
         breath = _Breath(session)
-        places = list(found.events)
         accounts = accounts_of(found.events.values())
-        scanned = None if self._compiled is None else self._compiled.contacts(batch.records)
-        if scanned is not None:
-            accounts |= scanned.accounts
-        books = await self._books(set(accounts.values()))
+        books = await self._books(dict.fromkeys(accounts.values()))
         await self._load_states(session, accounts, states)
         if accounts.keys() - states.keys():
-            raise _TooMuch(await self._load_in_order(batch, found, scanned, states), "memory")
+            raise _TooMuch(await self._load_in_order(batch, found, states), "memory")
         folded = Folded()
-        if scanned is not None:
-            started = perf_counter()
-            places = scanned.fold(states, books, self._lateness_ms, folded, found.events)
-            self._metrics.fold_seconds.observe(perf_counter() - started)
-        compiled = folded.outcomes[Outcome.APPLIED]
-        if places:
-            folded.add(await self._folded(batch, places, states, books, breath))
-        days = day_changes(await held_values(session, folded.days), folded.days, self._sums)
+        if found.events:
+            folded = await self._folded(batch, found.events, states, books, breath)
+        days = await day_changes(session, folded.days)
         await breath.take()
         changes = self._changes(batch, folded, books)
         changes.days = [change.write for change in days]
@@ -240,55 +228,61 @@ class BatchProcessor:
             session.states.put((contact, states.pop(contact)) for contact in accounts)
             session.states.put(folded.states.items())
             for change in days:
-                session.days.put(change.day, change.values)
-            session.stored_rules.update((account_id, book.current.version) for account_id, book in books.items())
+                session.days.put(change.day, change.totals)
+            instants = [arrival.at_us for arrival in found.events.values() if arrival.event.rank >= STARTED]
+            if instants:
+                session.ages.saw(min(instants), max(instants))
+            today = _utc_day()
+            for account_id, book in books.items():
+                session.stored_rules.put(account_id, book.current.version, today)
         if batch.pace is not None:
             batch.pace.committed()
         self._limit.accept(verdicts)
-        self._metrics.compiled.inc(compiled)
         self._count(batch, found, folded, letters)
 
-    async def _books(self, account_ids: set[str]) -> dict[str, RulesBook]:
+    async def _books(self, account_ids: Collection[str]) -> dict[str, RulesBook]:
         """The accounts' rules, in books of this batch's own: older versions that it adds go with it."""
         return {name: book.copy() for name, book in (await self._rules.books(account_ids)).items()}
 
     async def _folded(
         self,
         batch: Batch,
-        places: Sequence[int],
+        found: Mapping[int, Arrival],
         states: Mapping[bytes, bytes],
         books: Mapping[str, RulesBook],
         breath: _Breath,
     ) -> Folded:
-        """Fold the records at these places in Python. One that breaks the fold is set aside, the rest folded again."""
-        events = [(place, batch.records[place]) for place in places]
+        """Fold these records, by their places. One that breaks the fold is set aside, the rest folded again."""
+        events = list(found.items())
         accounts = accounts_of(arrival for _, arrival in events)
         share = 1.0 if batch.pace is None else batch.pace.share
         most_entries = self._speed.entries_in(self._budget.seconds * share)
         broken_letters: list[DeadLetter] = []
-        archived: set[bytes] = set()
+        with_chunks: set[bytes] = set()
         one_by_one: set[bytes] = set()
         while True:
             histories = {}
-            for contact in accounts:
+            for number, contact in enumerate(accounts):
                 histories[contact] = history_of(states[contact])
-                await breath.take()
-            cost = _cost(events, histories, self._lateness_ms, most_entries)
-            needing = archived | _needing_archives(events, histories, self._lateness_ms)
-            await self._attach_archives(batch, needing, histories, events)
+                if not number % _DECODED_PER_BREATH:
+                    await breath.take()
+            needing = _needing_chunks(events, histories, self._lateness)
+            cost = _cost(events, histories, needing, most_entries)
+            needing |= with_chunks
+            await self._attach_chunks(batch, needing, histories, events)
             await self._load_rules(batch.session, accounts, histories, books)
             started = perf_counter()
             arrivals = [arrival for _, arrival in events]
             try:
-                steps = self._fold(arrivals, histories, books, self._lateness_ms, one_by_one)
+                steps = self._fold(arrivals, histories, books, self._lateness, one_by_one)
                 folded, seconds = await self._taken(steps, len(batch.records), breath)
             except BrokenContact as broken:
                 logger.warning("shard %d: late events break the fold", batch.session.shard, exc_info=broken)
                 one_by_one.add(broken.contact)
             except BrokenFold as broken:
                 contact, record = broken.arrival.contact, broken.arrival.record
-                if isinstance(broken.cause, ArchiveNeeded) and contact not in archived:
-                    archived.add(contact)
+                if isinstance(broken.cause, ChunksNeeded) and contact not in with_chunks:
+                    with_chunks.add(contact)
                     continue
                 logger.warning(
                     "shard %d: record %d breaks the fold", batch.session.shard, record.offset, exc_info=broken
@@ -298,6 +292,7 @@ class BatchProcessor:
             else:
                 self._speed.measured(cost, seconds)
                 folded.letters += broken_letters
+                self._tell_missed(batch.session, books)
                 return folded
             finally:
                 self._metrics.fold_seconds.observe(perf_counter() - started)
@@ -343,16 +338,14 @@ class BatchProcessor:
             size += sum(len(states[contact]) for contact in some)
             at_once = max(1, min(2 * at_once, (self._budget.memory - size) // (session.longest_state + 1)))
 
-    async def _load_in_order(
-        self, batch: Batch, found: SortedOut, scanned: ScannedBatch | None, states: dict[bytes, bytes]
-    ) -> int:
+    async def _load_in_order(self, batch: Batch, found: SortedOut, states: dict[bytes, bytes]) -> int:
         """Load the states of a batch that is too long for all of them: of how many of its first records they are."""
         states.clear()
         session, size = batch.session, 0
         wanted: dict[bytes, None] = {}
         for place in range(len(batch.records)):
             event = found.events.get(place)
-            contact = event.contact if event is not None else None if scanned is None else scanned.contact_at(place)
+            contact = None if event is None else event.contact
             if contact is None or contact in states or contact in wanted:
                 continue
             if len(wanted) == _STATES_IN_ORDER or size >= self._budget.memory:
@@ -382,28 +375,28 @@ class BatchProcessor:
             states.update((contact, data or b"") for contact, data in zip(missing, found, strict=True))
             session.longest_state = max(session.longest_state, *(len(data or b"") for data in found))
 
-    async def _attach_archives(
+    async def _attach_chunks(
         self,
         batch: Batch,
         contacts: set[bytes],
         histories: Mapping[bytes, ContactHistory],
         events: Sequence[tuple[int, Arrival]],
     ) -> None:
-        """Attach archives, group by group. Raises `_TooMuch` when they are longer than the budget allows."""
+        """Attach chunks, group by group. Raises `_TooMuch` when they are longer than the budget allows."""
         if not contacts:
             return
         session = batch.session
         in_order = [contact for contact in accounts_of(arrival for _, arrival in events) if contact in contacts]
         size = 0
-        for group in _groups(in_order, lambda contact: histories[contact].archive_count):
+        for group in _groups(in_order, lambda contact: len(histories[contact].chunk_ends)):
             if size > self._budget.memory:
                 place = next(place for place, arrival in events if arrival.contact == group[0])
                 if place:
                     raise _TooMuch(place, "memory")
             reads = [
                 Reads(
-                    session.ledger.keys.archive,
-                    [archive_field(contact, number) for number in range(histories[contact].archive_count)],
+                    session.ledger.keys.chunks,
+                    [chunk_field(contact, number) for number in histories[contact].chunk_numbers()],
                 )
                 for contact in group
             ]
@@ -411,11 +404,11 @@ class BatchProcessor:
                 present = [chunk for chunk in chunks if chunk is not None]
                 if len(present) != len(chunks):
                     raise ShardStopped(
-                        f"shard {session.shard}: a contact's archive has {len(present)} of {len(chunks)} chunks: "
-                        "restore Redis from a copy, or rebuild into a new namespace"
+                        f"shard {session.shard}: of a contact's older entries {len(present)} of {len(chunks)} chunks "
+                        "are there: restore Redis from a copy, or rebuild into a new namespace"
                     )
-                histories[contact].attach_archive(present)
-                size += _ARCHIVE_WEIGHT * sum(map(len, present))
+                histories[contact].attach_chunks(present)
+                size += _CHUNK_WEIGHT * sum(map(len, present))
 
     async def _load_rules(
         self,
@@ -424,11 +417,11 @@ class BatchProcessor:
         histories: Mapping[bytes, ContactHistory],
         books: Mapping[str, RulesBook],
     ) -> None:
-        missing: set[tuple[str, int]] = set()
+        missing: set[tuple[str, bytes]] = set()
         older = self._older_rules
         for contact, account_id in accounts.items():
             book = books[account_id]
-            for version in histories[contact].rule_versions():
+            for version in histories[contact].settings_versions():
                 if version in book:
                     continue
                 known = older.get((account_id, version))
@@ -436,25 +429,47 @@ class BatchProcessor:
                     missing.add((account_id, version))
                 else:
                     older.move_to_end((account_id, version))
-                    book.add(known)
+                    book.add(known, version)
         if not missing:
             return
         wanted = sorted(missing)
         (found,) = await session.read([Reads(session.ledger.keys.rules, [rules_field(*version) for version in wanted])])
         for (account_id, version), data in zip(wanted, found, strict=True):
-            add_versions(books[account_id], account_id, {version: data})
-            older[account_id, version] = books[account_id].version(version)
+            if not add_versions(books[account_id], account_id, {version: data}):
+                older[account_id, version] = books[account_id].version(version)
         while len(older) > _OLDER_RULES:
             older.popitem(last=False)
 
+    def _tell_missed(self, session: Session, books: Mapping[str, RulesBook]) -> None:
+        for account_id, book in books.items():
+            while book.missed:
+                version = book.missed.pop()
+                self._metrics.missing_rules.inc()
+                logger.warning(
+                    "shard %d: account %r: settings of version %s are not to be had any more: an answer that a late "
+                    "event changes is measured by the present ones",
+                    session.shard,
+                    account_id,
+                    version.hex(),
+                )
+
     def _changes(self, batch: Batch, folded: Folded, books: Mapping[str, RulesBook]) -> Changes:
-        changes = Changes(checks=_checks(batch.records), archive=folded.archive)
+        changes = Changes(checks=_checks(batch.records))
+        for name, chunk in folded.chunks.items():
+            if chunk is None:
+                changes.chunks_gone.append(name)
+            else:
+                changes.chunks += (name, chunk)
         for contact, state in folded.states.items():
             changes.states += (contact, state)
+        today = _utc_day()
         for account_id, book in books.items():
             rules = book.current
-            if (account_id, rules.version) not in batch.session.stored_rules:
+            last_used = batch.session.stored_rules.last_used(account_id, rules.version)
+            if last_used is None:
                 changes.rules += (rules_field(account_id, rules.version), encode_settings(rules.settings))
+            if last_used != today:
+                changes.rules_used += (rules_field(account_id, rules.version), b"%d" % today)
         return changes
 
     def _count(self, batch: Batch, found: SortedOut, folded: Folded, letters: Sequence[DeadLetter]) -> None:
@@ -471,6 +486,8 @@ class BatchProcessor:
         for letter in letters:
             metrics.dead_letters.labels(letter.reason).inc()
         metrics.unknown.inc(found.unknown)
+        metrics.unusable_settings.set(len(self._rules.unusable))
+        metrics.zone_data_differs.set(self._rules.zone_data.differs)
         metrics.batch_records.observe(len(batch.records))
         metrics.last_commit.set(time())
 
@@ -493,14 +510,21 @@ def _checks(records: Taken) -> tuple[bytes | None, bytes | None]:
     return contacts and checksum(contacts), conversations and checksum(conversations)
 
 
-def _needing_archives(
-    events: Sequence[tuple[int, Arrival]], histories: Mapping[bytes, ContactHistory], lateness_ms: int
+def _utc_day() -> int:
+    """The day it is, counted from 1970."""
+    return int(time() // 86_400)
+
+
+def _needing_chunks(
+    events: Sequence[tuple[int, Arrival]], histories: Mapping[bytes, ContactHistory], lateness: Lateness
 ) -> set[bytes]:
+    having = {contact for contact, history in histories.items() if history.chunk_ends}
+    if not having:
+        return having
     return {
         arrival.contact
         for _, arrival in events
-        if 0 < (history := histories[arrival.contact]).archive_count <= MAX_CONTACT_ARCHIVE_CHUNKS
-        and history.needs_archive(arrival.event, lateness_ms, arrival.at_us)
+        if arrival.contact in having and histories[arrival.contact].needs_chunks(arrival.event, arrival.at_us, lateness)
     }
 
 
@@ -510,7 +534,7 @@ def _groups(contacts: Sequence[bytes], chunks_of: Callable[[bytes], int]) -> Ite
     count = 0
     for contact in contacts:
         count += chunks_of(contact)
-        if group and count > _ARCHIVES_AT_ONCE:
+        if group and count > _CHUNKS_AT_ONCE:
             yield group
             group, count = [], chunks_of(contact)
         group.append(contact)
@@ -521,39 +545,43 @@ def _groups(contacts: Sequence[bytes], chunks_of: Callable[[bytes], int]) -> Ite
 def _cost(
     events: Sequence[tuple[int, Arrival]],
     histories: Mapping[bytes, ContactHistory],
-    lateness_ms: int,
+    needing_chunks: Collection[bytes],
     most: int,
 ) -> int:
     """About how many entries are folded for these events.
 
     Raises `_TooMuch` when they are more than `most`, and there is a record before that.
     """
-    total = 0
-    newest: dict[bytes, int] = {}
+    newest = {contact: history.newest_us for contact, history in histories.items()}
     folded_again: set[bytes] = set()
-    read_again: set[bytes] = set()
-    for place, arrival in events:
+    for _, arrival in events:
         contact = arrival.contact
-        history = histories[contact]
-        if contact not in newest:
-            newest[contact] = history.newest_us
-            total += history.journal_length // _UNREAD
-        total += 1
         if arrival.at_us > newest[contact]:
             newest[contact] = arrival.at_us
-        elif contact not in folded_again:
+        else:
             folded_again.add(contact)
-            total += 2 * history.journal_length
-        if (
-            history.archive_count
-            and contact not in read_again
-            and history.needs_archive(arrival.event, lateness_ms, arrival.at_us)
-        ):
-            read_again.add(contact)
-            total += 2 * CHUNK_ENTRIES * history.archive_count
+    costs = {contact: history.journal_length // _UNREAD for contact, history in histories.items()}
+    for contact in folded_again:
+        costs[contact] += 2 * histories[contact].journal_length
+    for contact in needing_chunks:
+        costs[contact] += 2 * CHUNK_ENTRIES * len(histories[contact].chunk_ends)
+    total = len(events) + sum(costs.values())
+    if total > most:
+        _cut(events, costs, most)
+    return total
+
+
+def _cut(events: Sequence[tuple[int, Arrival]], costs: Mapping[bytes, int], most: int) -> None:
+    """Raise `_TooMuch` at the record with which it becomes too much, if there is one before it."""
+    total = 0
+    seen: set[bytes] = set()
+    for place, arrival in events:
+        total += 1
+        if arrival.contact not in seen:
+            seen.add(arrival.contact)
+            total += costs[arrival.contact]
         if total > most and place:
             raise _TooMuch(place, "time")
-    return total
 
 
 def _verdicts(records: Taken, letters: Sequence[DeadLetter]) -> list[bool]:
@@ -561,6 +589,6 @@ def _verdicts(records: Taken, letters: Sequence[DeadLetter]) -> list[bool]:
     verdicts = [False] * len(records)
     bad = {id(letter.record) for letter in letters if letter.reason not in (TOO_LATE, CONTACT_TOO_LARGE)}
     if bad:
-        for place, arrival in records.looked_at().items():
+        for place, arrival in enumerate(records.all()):
             verdicts[place] = id(arrival.record) in bad
     return verdicts

@@ -1,13 +1,12 @@
-"""What a session remembers of its shard, within limits. Nothing is right or wrong by a cache: it saves reads only.
+"""Caches of a session, within limits. Caches never affect results, only the number of reads.
 
-States, fields and values are remembered as the bytes that Redis holds: small, and nothing can change them by accident.
+Values are remembered as the bytes that Redis holds: small, and nothing can change them by accident.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-DayKey = tuple[int, str]
-"""A local day's ordinal and its account."""
+from streams.fold.batch_fold import DayKey
 
 
 class StateCache:
@@ -45,80 +44,68 @@ class StateCache:
             _, forgotten = into.popitem(last=False)
             self._bytes -= len(forgotten)
 
+    def forget(self, contacts: Iterable[bytes]) -> None:
+        """Forget these."""
+        for contact in contacts:
+            self._bytes -= len(self._states.pop(contact, b""))
+
 
 class KnownVersions:
-    """The version of each account's settings that a shard's hash is known to hold, the least recently used forgotten.
+    """The settings' versions that a shard's hash is known to hold, and the last day of use that it names of each.
 
-    Only the current ones are asked for, so an account has one, however often its settings change.
+    Only the current ones are asked for, so an account has one, however often its settings change. The least recently
+    used are forgotten.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._versions: OrderedDict[str, int] = OrderedDict()
+        self._versions: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._versions)
 
-    def __contains__(self, version: tuple[str, int]) -> bool:
-        account_id, number = version
-        return self._versions.get(account_id) == number
+    def last_used(self, account_id: str, version: bytes) -> int | None:
+        """The day, counted from 1970; `None` for a version that may not be there."""
+        known, day = self._versions.get(account_id, (b"", 0))
+        return day if known == version else None
 
-    def update(self, versions: Iterable[tuple[str, int]]) -> None:
-        """These are there now."""
-        for account_id, number in versions:
-            self._versions[account_id] = number
-            self._versions.move_to_end(account_id)
+    def put(self, account_id: str, version: bytes, day: int) -> None:
+        """It is there now, and names this day."""
+        self._versions[account_id] = (version, day)
+        self._versions.move_to_end(account_id)
         while len(self._versions) > self._limit:
             self._versions.popitem(last=False)
 
+    def forget(self, account_id: str, version: bytes) -> None:
+        """It is there no more."""
+        if self.last_used(account_id, version) is not None:
+            del self._versions[account_id]
 
-class DayCache:
-    """Fields of days, as far as known, the day least recently used forgotten whole. Empty: it has no such field."""
+
+class TotalsCache:
+    """Days' totals as bytes (empty: none), the day least recently used forgotten."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._days: OrderedDict[DayKey, dict[bytes, bytes]] = OrderedDict()
-        self._whole: set[DayKey] = set()
-        self._fields = 0
+        self._days: OrderedDict[DayKey, bytes] = OrderedDict()
 
     def __len__(self) -> int:
-        return self._fields
+        return len(self._days)
 
-    def known(self, day: DayKey) -> Mapping[bytes, bytes]:
-        """The fields known of a day. Read only; `put` adds."""
+    def get(self, day: DayKey) -> bytes | None:
+        """The day's totals, if known."""
         found = self._days.get(day)
-        if found is None:
-            return {}
-        self._days.move_to_end(day)
+        if found is not None:
+            self._days.move_to_end(day)
         return found
 
-    def is_known(self, day: DayKey) -> bool:
-        """Whether anything is remembered of a day."""
-        return day in self._days
-
-    def is_whole(self, day: DayKey) -> bool:
-        """Whether a day has no field but those remembered."""
-        return day in self._whole
-
-    def begin(self, day: DayKey) -> None:
-        """The day has no field yet: what will be remembered of it, from now on, is all of it."""
-        self._days.setdefault(day, {})
-        self._whole.add(day)
-
-    def put(self, day: DayKey, values: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-        """Remember these fields' values, and forget what is over the limit; what is known of the day, in any case."""
-        into = self._days.setdefault(day, {})
-        before = len(into)
-        into.update(values)
-        self._fields += len(into) - before
+    def put(self, day: DayKey, totals: bytes) -> None:
+        """Remember a day's totals, and forget what is over the limit."""
+        self._days[day] = totals
         self._days.move_to_end(day)
-        while self._fields > self._limit:
-            oldest, forgotten = self._days.popitem(last=False)
-            self._whole.discard(oldest)
-            self._fields -= len(forgotten)
-        return into
+        while len(self._days) > self._limit:
+            self._days.popitem(last=False)
 
     def forget(self, day: DayKey) -> None:
         """Forget a day that is deleted."""
-        self._whole.discard(day)
-        self._fields -= len(self._days.pop(day, ()))
+        self._days.pop(day, None)

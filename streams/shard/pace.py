@@ -1,4 +1,4 @@
-"""How much of a shard is folded at a time: what takes too long, or too much memory, becomes several commits.
+"""Limits how much of a shard is folded at a time: what takes too long or too much memory becomes several commits.
 
 A batch longer than the consumer group's session time-out would pass between workers for ever. So a commit has a budget
 of time and one of memory; and a session that is lost in the middle of a batch halves the shard's next batches, which
@@ -6,12 +6,9 @@ grow back by a tenth with each commit.
 """
 
 import logging
-from typing import Final, Literal
+from typing import Final
 
 logger = logging.getLogger(__name__)
-
-Cut = Literal["memory", "time", "session"]
-"""Why a batch was made shorter: what it reads is too long, it takes too long, its session was lost."""
 
 _GROWTH: Final = 1.1
 

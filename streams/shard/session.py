@@ -9,7 +9,8 @@ import asyncio
 
 from streams.errors import EngineError
 from streams.redis.ledger import Changes, Claim, Fence, Ledger, Positions, Reads
-from streams.shard.caches import DayCache, KnownVersions, StateCache
+from streams.shard.ages import Ages
+from streams.shard.caches import KnownVersions, StateCache, TotalsCache
 
 _KNOWN_VERSIONS = 10_000
 """Of how many accounts a session knows that their settings are in the shard's hash; of others it writes them again."""
@@ -24,20 +25,23 @@ class Session:
         ledger: Ledger,
         claim: Claim,
         cache_contacts: int,
-        cache_fields: int,
+        cache_days: int,
         cache_bytes: int = 64 << 20,
     ) -> None:
         self.shard = shard
         self.ledger = ledger
         self.fence = claim.fence
         self.horizon = claim.horizon
+        self.sealed_below = claim.sealed_below
+        self.ages = Ages()
+        """Of the events that this session has folded."""
         self.dropped = False
         self._resting = asyncio.Event()
         self._resting.set()
         self.states = StateCache(cache_contacts, cache_bytes)
         self.longest_state = 0
         """Of the states read so far, which tells how many to read at once."""
-        self.days = DayCache(cache_fields)
+        self.days = TotalsCache(cache_days)
         self.stored_rules = KnownVersions(_KNOWN_VERSIONS)
         """Versions of settings that the shard's hash is known to hold."""
 
@@ -67,7 +71,7 @@ class Session:
         """End the session. What it remembers goes too."""
         self.dropped = True
         self.states = StateCache(0)
-        self.days = DayCache(0)
+        self.days = TotalsCache(0)
         self.stored_rules = KnownVersions(0)
 
     async def read(self, reads: list[Reads]) -> list[list[bytes | None]]:

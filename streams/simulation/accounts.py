@@ -1,4 +1,4 @@
-"""The accounts of the simulated messaging service: their settings, and how their people behave.
+"""Accounts of the simulated service: their settings, and how busy they are.
 
 Pure: everything follows from its arguments. Two accounts are written out (Santiago and Madrid); more are variations of
 them under other ids.

@@ -1,4 +1,4 @@
-"""The body of `mediana simulate`: plays `streams.simulation.stream` to Kafka, or into files for `mediana replay`."""
+"""`mediana simulate`: writes the simulated stream to Kafka, or to files for `mediana replay`."""
 
 import asyncio
 import sys
@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaProducer
 from schemas.events import Event, encode_event
 from schemas.topics import Topics
 from streams.config import Config
-from streams.logs import one_line
+from streams.kafka.clients import client_options
+from streams.logs import shown
 from streams.simulation.accounts import Company, encoded_settings
 from streams.simulation.contact import Timed
 from streams.simulation.stream import Plan, simulate
@@ -116,7 +117,7 @@ class _Sender:
     async def start(cls, config: Config) -> "_Sender":
         """Connect. Retries of an idempotent producer neither double nor reorder a contact's events."""
         producer = AIOKafkaProducer(
-            **config.kafka_options(), enable_idempotence=True, acks="all", linger_ms=20, client_id="mediana-simulate"
+            **client_options(config), enable_idempotence=True, acks="all", linger_ms=20, client_id="mediana-simulate"
         )
         try:
             await producer.start()
@@ -157,4 +158,4 @@ def _until(live_seconds: float | None) -> str:
 
 
 def _say(text: str) -> None:
-    print(one_line(f"simulate: {text}"), file=sys.stderr, flush=True)
+    print(shown(f"simulate: {text}"), file=sys.stderr, flush=True)

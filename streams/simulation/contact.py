@@ -1,4 +1,4 @@
-"""What happens to one contact of the simulated messaging service, told as a generator of its events."""
+"""One contact of the simulated service, as a generator of its events."""
 
 from collections.abc import Callable, Generator, Iterator
 from random import Random
@@ -190,6 +190,8 @@ class Story:
         self._pass(self._rng.uniform(4, 50) * HOUR_MS)
         if self._chance(0.5):
             yield self._received()
+        else:
+            yield self._event(ev.ConversationResumed, conversation_id=self._open_id)
         self._advisor_takes_time()
         yield self._sent("advisor")
 
@@ -228,6 +230,7 @@ class Story:
             if int(number) > 1:
                 into = f"{prefix}-{self._rng.randrange(1, int(number)):05d}"
                 yield self._event(ev.ContactMerged, into=into)
+                yield self._absorbed(into)
                 return True
         yield self._event(ev.ContactDeleted)
         if not self._chance(0.25):
@@ -235,6 +238,18 @@ class Story:
         self._pass(self._rng.uniform(0.1, 30) * HOUR_MS)
         yield self._event(ev.ContactRestored)
         return False
+
+    def _absorbed(self, into: str) -> Timed:
+        """What the surviving contact takes over of this one."""
+        open_here = (ev.OpenConversation(self._conversation_id, self._channel),) if self._conversation_id else ()
+        return self._event(
+            ev.ContactAbsorbed,
+            contact_id=into,
+            from_contact=self._contact_id,
+            waiting_since=to_datetime(self._at_ms) if open_here else None,
+            channel=self._channel if open_here else None,
+            open_conversations=open_here,
+        )
 
     # --- single events ------------------------------------------------------------------------------------------------
 
@@ -262,13 +277,13 @@ class Story:
 
     def _event(self, make: Callable[..., Event], **fields: object) -> Timed:
         self._events += 1
-        event = make(
-            id=f"{self._contact_id}-e{self._events}",
-            account_id=self._company.account_id,
-            contact_id=self._contact_id,
-            occurred_at=to_datetime(self._at_ms),
-            **fields,
-        )
+        usual: dict[str, object] = {
+            "id": f"{self._contact_id}-e{self._events}",
+            "account_id": self._company.account_id,
+            "contact_id": self._contact_id,
+            "occurred_at": to_datetime(self._at_ms),
+        }
+        event = make(**usual | fields)
         return self._at_ms, event
 
     @property

@@ -1,4 +1,4 @@
-"""A simulated messaging service: an endless, repeatable stream of events in event-time order.
+"""The simulated service: an endless, repeatable stream of events in event-time order.
 
 Each contact is a story, a generator that plays what happens to one contact and yields its events; `simulate` merges
 all stories by time. Up to `Plan.now` the stories follow each account's daily and weekly rhythm. Live traffic starts

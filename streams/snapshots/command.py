@@ -17,7 +17,7 @@ from aggregates.report import instant_text
 from streams import logs
 from streams.config import Config
 from streams.kafka.log_end import LogEnds
-from streams.logs import one_line
+from streams.logs import shown
 from streams.monitoring.probes import Ready, while_redis_answers
 from streams.monitoring.server import MetricsServer
 from streams.outage import Outage
@@ -45,9 +45,9 @@ async def _once(config: Config, account: str | None) -> int:
     ends = LogEnds(config)
     snapshotter = Snapshotter(redis, config, ends)
     try:
-        published = await snapshotter.publish(account, all_accounts=True)
+        published = await snapshotter.publish(account, all_accounts=True, next_due_ms=Schedule(config).next_due_ms())
     except (NothingToPublish, LockLost, RedisError) as error:
-        print(one_line(f"mediana: {error}"), file=sys.stderr)
+        print(shown(f"mediana: {error}"), file=sys.stderr)
         return 1
     finally:
         await ends.close()
@@ -64,7 +64,7 @@ async def _once(config: Config, account: str | None) -> int:
         sys.stdout.write(orjson.dumps(line).decode() + "\n")
     failed = {name: each for name, each in snapshotter.failures.items() if account in (None, name)}
     for name, failure in sorted(failed.items()):
-        print(f"mediana: account {name!r}: {failure.told()}", file=sys.stderr)
+        print(shown(f"mediana: account {name!r}: {failure.told()}"), file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -79,7 +79,7 @@ async def _watch(config: Config) -> int:
     redis = connect(config)
     ends = LogEnds(config)
     schedule = Schedule(config)
-    outage = Outage("rounds", logger)
+    outage = Outage("rounds", logger, settled_seconds=0)
     metrics.due.set(schedule.due)
     server = MetricsServer(
         registry, config.metrics_host, config.snapshotter_metrics_port, while_rounds_end_well(redis, schedule)
@@ -125,7 +125,7 @@ async def watched_round(
     started = time.monotonic()
     outage = outage or Outage("rounds", logger)
     try:
-        published = await publish(all_accounts=not schedule.succeeded)
+        published = await publish(all_accounts=not schedule.succeeded, next_due_ms=schedule.next_due_ms())
     except NothingToPublish as error:
         outage.failed(f"nothing to publish yet: {error}", level=logging.INFO)
         return schedule.had_nothing()
@@ -141,6 +141,7 @@ async def watched_round(
     metrics.published.inc(len(published))
     metrics.days.inc(days)
     metrics.repaired.inc(sum(done.repaired for done in published))
+    metrics.differing.inc(sum(done.differing_days for done in published))
     metrics.incomplete.set(incomplete)
     metrics.timestamp.set_to_current_time()
     logger.info("published %d accounts, %d days changed, in %.2f s", len(published), days, seconds)

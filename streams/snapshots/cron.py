@@ -57,6 +57,10 @@ class Schedule:
             return f"a round has been due for {late_seconds:.0f} s"
         return self._problem
 
+    def next_due_ms(self) -> int:
+        """When the round after one that begins now is due, in milliseconds since the epoch."""
+        return round((self._clock() + self._seconds_to_next()) * 1000)
+
     def _seconds_to_next(self) -> float:
         """The interval if one is set, else the time to the next one by cron, in UTC."""
         if self._config.snapshot_interval_seconds is not None:

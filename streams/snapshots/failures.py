@@ -4,16 +4,16 @@ from typing import Literal, get_args
 
 import msgspec
 from msgspec import Struct
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisClusterException, RedisError
 
 from aggregates.report import instant_text
-from streams.redis.shard_reader import DamagedCounters, UnsteadyShard
+from streams.redis.shard_reader import DamagedDay, UnsteadyShard
 from streams.snapshots.fenced import FenceLost, MissingParts, Superseded
 
 Reason = Literal["counters", "parts", "shard", "overtaken", "redis", "unforeseen"]
-"""Counters that cannot be read; a published part that is lost with its
-counters; a shard that is half written or too restless; another snapshotter; Redis refuses a command (too large, the
-wrong kind of key); anything else.
+"""Facts in a shard that cannot be read; a published part that is lost with its
+facts; a shard that is half written or too restless; another snapshotter; Redis refuses a command (too large, the
+wrong kind of key) or closes the connection at it; anything else.
 """
 
 REASONS: tuple[str, ...] = get_args(Reason)
@@ -50,9 +50,9 @@ def reason_of(error: Exception) -> Reason:
             return "shard"
         case FenceLost() | Superseded():
             return "overtaken"
-        case ResponseError():
+        case RedisError() | RedisClusterException() | OSError():  # or it closes the connection
             return "redis"
-        case DamagedCounters():
+        case DamagedDay():
             return "counters"
     return "unforeseen"
 

@@ -28,6 +28,7 @@ LEASE_SECONDS = 60.0
 RENEWALS_PER_LEASE = 4
 PATIENCE_LEASES = 2
 POLL_SECONDS = 0.2
+CANCEL_AGAIN_SECONDS = 0.5
 
 T = TypeVar("T")
 
@@ -154,10 +155,14 @@ class SnapshotLock:
 
 
 async def _end(task: "asyncio.Future[Any]") -> None:
-    """Cancel a task and wait until it is over; what it raises is of no interest any more."""
-    if not task.done():
+    """Cancel a task and wait until it is over; what it raises is of no interest any more.
+
+    A cancellation may be lost: where an answer comes in the same moment, a client may return it, or raise an error of
+    its own, and the task goes on.
+    """
+    while not task.done():
         task.cancel()
-        await asyncio.wait((task,))
+        await asyncio.wait((task,), timeout=CANCEL_AGAIN_SECONDS)
     if not task.cancelled():
         task.exception()
 

@@ -1,24 +1,23 @@
 """What is published of an account, in Redis: its names and its manifest.
 
-All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Parts (cubes of days,
-roll-ups of spans) are written beforehand, under names no manifest knows yet; then one script writes the document, the
-manifest and the history together, or nothing (`streams/snapshots/fenced.py`). A reader takes the manifest first and
-then the parts it names, and so sees one revision whole; parts that no manifest names any more are left for a while, for
-readers that are under way.
+All keys of an account share one hash tag, so a publication is atomic on Redis Cluster too. Parts (a block for each day)
+have names that no manifest knows yet; one script writes them, the document, the manifest and the history together, or
+nothing (`streams/snapshots/fenced.py`). A reader takes the manifest first and then the parts it names, and so sees one
+revision whole; parts that no manifest names any more are left for a while, for readers that are under way.
 """
 
 import hashlib
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
+import cramjam
 import msgspec
 from msgspec import Struct
 
-from aggregates.document import Waiting
-from aggregates.months import Span
+from aggregates.shard_days import Waiting
 from schemas.zones import ZONE_DATA_VERSION
 from streams.config import MAIN_NAMESPACE
-from streams.redis.clients import server_of
-from streams.snapshots.parts import Part, day_name, span_name
+from streams.snapshots.parts import Part
 
 
 class SnapshotterKeys:
@@ -65,13 +64,14 @@ class PublicKeys:
         self.fence = f"{self._base}:fence"
         """`EPOCH TOKEN` of the snapshotter that may write here."""
         self.garbage = f"{self._base}:garbage"
-        """Hash: `member` of a part that no manifest names → since when."""
+        """Hash: `member` of a part that no manifest has named yet → since when."""
+        self.as_of = f"{self._base}:as_of"
+        """`REVISION AS_OF_MS`: that revision still said all there was at that instant."""
         self.channel = f"{self._base}:published"
 
     def part(self, part: Part) -> str:
         """The key of a part."""
-        kind = "" if ":" in part.name else "cube:"
-        return f"{self._base}:{kind}{part.member}"
+        return f"{self._base}:part:{part.member}"
 
 
 class Manifest(Struct, frozen=True):
@@ -94,55 +94,37 @@ class Manifest(Struct, frozen=True):
     parts: dict[str, str]
     """The name of each part of this revision → its version."""
     waiting: dict[int, Waiting]
-    """Day → who has been waiting since then."""
+    """Day → who has been waiting since then; days on which no such wait began are left out."""
+    shards: dict[int, tuple[int, ...]] = {}
+    """Day → the shards that have facts of it."""
     positions: dict[int, tuple[int, int]] = {}
     """Shard → its positions in the topic of contacts and in that of conversations, read in the transaction that read
-    the counters: this revision is the report of exactly the records before them."""
+    the facts: this revision is the report of exactly the records before them."""
     absent: tuple[str, ...] = ()
     """Names of parts that are lost and cannot be made again: reading them is an error, never zero."""
-    format: int = 2
+    differing: tuple[int, ...] = ()
+    """Days whose facts did not add up to their shards' totals when they were read."""
+    replaced: dict[str, tuple[int, int]] = {}
+    """Member of a part that an earlier revision named → the revision that replaced it, and `age_ms` then."""
+    age_ms: int = 0
+    """A clock of the account's own, which never goes back: by it replaced parts are kept for their time."""
+    shape: int = 0
+    """Of the boxes in the document (`aggregates.document.SHAPE`)."""
+    format: int = 3
     complete_from_ms: int | None = None
     """From when on nothing is missing, where something is missing for good."""
 
 
-class _EarlierCube(Struct, array_like=True, frozen=True):
-    revision: int
-    waiting: Waiting
+FORMAT: Final = 3
 
 
-class _EarlierManifest(Struct, frozen=True):
-    """A manifest of the builds before versions of parts: their parts are versioned by the revision that wrote them."""
+class OtherFormat(ValueError):
+    """A manifest of another release of this program, whose parts this one cannot read."""
 
-    revision: int
-    published_at_ms: int
-    as_of_ms: int
-    complete: bool
-    timezone: str
-    today: int
-    rules: int
-    commits: dict[int, tuple[int, str]]
-    days: dict[int, _EarlierCube]
-    complete_from_ms: int | None = None
-    months: dict[int, int] = {}
-    spans: dict[Span, int] = {}
-
-    def as_now(self) -> Manifest:
-        """The same in the form of today."""
-        parts = {day_name(day): str(cube.revision) for day, cube in self.days.items()}
-        parts |= {span_name(span): str(revision) for span, revision in self.spans.items()}
-        parts |= {f"month:{first}": str(revision) for first, revision in self.months.items()}
-        return Manifest(
-            revision=self.revision,
-            published_at_ms=self.published_at_ms,
-            as_of_ms=self.as_of_ms,
-            complete=self.complete,
-            timezone=self.timezone,
-            today=self.today,
-            rules=f"{self.rules:08x}",
-            commits=self.commits,
-            parts=parts,
-            waiting={day: cube.waiting for day, cube in self.days.items()},
-            complete_from_ms=self.complete_from_ms,
+    def __init__(self, found: int) -> None:
+        super().__init__(
+            f"it was published in format {found} by another release of Mediana, this one reads format {FORMAT}: "
+            "run `mediana rebuild`, or the same release everywhere"
         )
 
 
@@ -176,14 +158,14 @@ encode_head = msgspec.msgpack.Encoder().encode
 decode_head = msgspec.msgpack.Decoder(Head).decode
 encode_manifest = msgspec.msgpack.Encoder().encode
 _decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
-_decode_earlier = msgspec.msgpack.Decoder(_EarlierManifest).decode
 _decode_form = msgspec.msgpack.Decoder(_Form).decode
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """A manifest, of this or of an earlier build. Raises `msgspec.DecodeError` when it is damaged."""
-    if _decode_form(data).format == 1:
-        return _decode_earlier(data).as_now()
+    """A manifest. Raises `msgspec.DecodeError` when it is damaged, `OtherFormat` when it is of another release."""
+    found = _decode_form(data).format
+    if found != FORMAT:
+        raise OtherFormat(found)
     return _decode_manifest(data)
 
 
@@ -193,20 +175,49 @@ async def load_manifest(redis: Any, keys: PublicKeys) -> Manifest | None:
     return None if data is None else decode_manifest(data)
 
 
-class Revision(Struct, frozen=True):
-    """One revision whole: its manifest, and the document as published."""
+class Revision(NamedTuple):
+    """One revision whole: its manifest, as of when it still said all there was, and the document as published."""
 
     manifest: Manifest
-    document: bytes
+    as_of_ms: int
+    document: bytes | None = None
 
 
-async def load_revision(redis: Any, keys: PublicKeys) -> Revision | None:
-    """The account's newest revision, manifest and document read together."""
-    server = await server_of(redis, keys.manifest.encode())
-    async with server.pipeline(transaction=True) as pipe:
-        pipe.get(keys.manifest)
-        pipe.get(keys.report)
-        manifest, document = await pipe.execute()
-    if manifest is None or document is None:
+async def load_revision(redis: Any, keys: PublicKeys, *, with_document: bool = False) -> Revision | None:
+    """The account's newest revision, all of it read together; nothing where none is published."""
+    names = [keys.manifest, keys.as_of, *([keys.report] if with_document else [])]
+    data, as_of, *documents = await redis.mget(names)
+    if data is None or None in documents:
         return None
-    return Revision(decode_manifest(manifest), document)
+    manifest = decode_manifest(data)
+    return Revision(manifest, _newest_instant(manifest, as_of), *documents)
+
+
+def _newest_instant(manifest: Manifest, as_of: bytes | None) -> int:
+    revision, _, instant = (as_of or b"").partition(b" ")
+    if revision == b"%d" % manifest.revision and instant.isdigit():
+        return max(manifest.as_of_ms, int(instant))
+    return manifest.as_of_ms
+
+
+async def load_manifests(redis: Any, accounts: Iterable[PublicKeys]) -> list[tuple[bytes | None, bytes | None]]:
+    """The stored revision and manifest of each account, as bytes."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for keys in accounts:
+            # By its name: a Cluster's pipeline refuses `mget`, though these keys lie in one slot.
+            pipe.execute_command("MGET", keys.revision, keys.manifest)
+        return [(revision, manifest) for revision, manifest in await pipe.execute()]
+
+
+_HISTORY_LEVEL: Final = 9
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+
+
+def packed_document(document: bytes) -> bytes:
+    """A document as the history keeps it: one zstd frame."""
+    return bytes(cramjam.zstd.compress(document, _HISTORY_LEVEL))
+
+
+def unpacked_document(data: bytes) -> bytes:
+    """A document of the history. Raises `cramjam.DecompressionError` when it is damaged."""
+    return bytes(cramjam.zstd.decompress(data)) if data.startswith(_ZSTD) else data

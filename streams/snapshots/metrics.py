@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from streams.monitoring.catalogue import Metric
+from streams.metric import Metric
 from streams.snapshots.failures import REASONS
 
 SNAPSHOTTER_METRICS: tuple[Metric, ...] = (
     Metric("mediana_snapshots_total", "counter", (), "Reports published, one per account and revision."),
-    Metric("mediana_snapshot_days_total", "counter", (), "Account-days whose cube was written again."),
+    Metric("mediana_snapshot_days_total", "counter", (), "Account-days whose block was written again."),
     Metric("mediana_snapshot_failures_total", "counter", (), "Rounds that ended with an error; the next one goes on."),
     Metric(
         "mediana_snapshot_seconds",
@@ -45,7 +45,13 @@ SNAPSHOTTER_METRICS: tuple[Metric, ...] = (
         "mediana_snapshot_repaired_parts_total",
         "counter",
         (),
-        "Parts of published reports that were missing in Redis and were made again from the counters.",
+        "Parts of published reports that were missing in Redis and were made again from the shards.",
+    ),
+    Metric(
+        "mediana_snapshot_differing_days_total",
+        "counter",
+        (),
+        "Account-days that were read and whose facts do not add up to the counters beside them; reports say so.",
     ),
     Metric(
         "mediana_snapshot_refused_writes_total",
@@ -73,7 +79,7 @@ class SnapshotterMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         published, days, failures, seconds, timestamp, due, incomplete, *rest = SNAPSHOTTER_METRICS
-        failed, repaired, refused, unusable, zone_data = rest
+        failed, repaired, differing, refused, unusable, zone_data = rest
         self.published = Counter(published.name, published.meaning, registry=registry)
         self.days = Counter(days.name, days.meaning, registry=registry)
         self.failures = Counter(failures.name, failures.meaning, registry=registry)
@@ -83,6 +89,7 @@ class SnapshotterMetrics:
         self.incomplete = Gauge(incomplete.name, incomplete.meaning, registry=registry)
         self.failed = Gauge(failed.name, failed.meaning, failed.labels, registry=registry)
         self.repaired = Counter(repaired.name, repaired.meaning, registry=registry)
+        self.differing = Counter(differing.name, differing.meaning, registry=registry)
         self.refused = Counter(refused.name, refused.meaning, registry=registry)
         self.unusable = Gauge(unusable.name, unusable.meaning, registry=registry)
         self.zone_data_differs = Gauge(zone_data.name, zone_data.meaning, registry=registry)

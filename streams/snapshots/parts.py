@@ -1,26 +1,26 @@
 """Parts of a published report: immutable values that a manifest names, whatever they hold.
 
-A part has a *name*, which says what it is of (a day, a span of days), and a *version*, which says who wrote it: an
-attempt of a snapshotter and a number. No two attempts share a version, so nobody overwrites or sweeps what another
-wrote. Versions of builds before this are the revision that wrote them.
+A part has a *name*, which says what it is of (a day, or the account's settings), and a *version*, which says who wrote
+it: an attempt of a snapshotter and a number. No two attempts share a version, so nobody overwrites or sweeps what
+another wrote.
 """
 
 import itertools
 import secrets
 from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct
 
-from aggregates.months import Span
-
-_SPAN = "span:"
+SETTINGS: Final = "settings"
+"""The name of the part that holds the settings which a revision was made with."""
 
 
 class Part(Struct, frozen=True):
     """One version of a part."""
 
     name: str
-    """Of a day its ordinal, of a roll-up `span:FIRST-LAST` (by earlier builds `month:FIRST`); days are ordinals."""
+    """Of a day its ordinal, or `SETTINGS`."""
     version: str
 
     @property
@@ -29,9 +29,10 @@ class Part(Struct, frozen=True):
         return f"{self.name}:{self.version}"
 
     @classmethod
-    def of_member(cls, member: bytes) -> "Part":
+    def of_member(cls, member: bytes | str) -> "Part":
         """The part of a `member`."""
-        name, _, version = member.decode().rpartition(":")
+        text = member if isinstance(member, str) else member.decode()
+        name, _, version = text.rpartition(":")
         return cls(name, version)
 
 
@@ -53,26 +54,6 @@ def day_name(day: int) -> str:
     return str(day)
 
 
-def span_name(span: Span) -> str:
-    """The name of the roll-up of a span."""
-    return f"{_SPAN}{span.first}-{span.last}"
-
-
-class Contents(Struct, frozen=True):
-    """The parts that a manifest names, by what they are of."""
-
-    days: dict[int, Part]
-    spans: dict[Span, Part]
-
-
-def contents(parts: Mapping[str, str]) -> Contents:
-    """What the parts of a manifest (name → version) are of. What this build does not know is left out."""
-    days: dict[int, Part] = {}
-    spans: dict[Span, Part] = {}
-    for name, version in parts.items():
-        if name.isascii() and name.isdigit():
-            days[int(name)] = Part(name, version)
-        elif name.startswith(_SPAN):
-            first, _, last = name[len(_SPAN) :].partition("-")
-            spans[Span(int(first), int(last))] = Part(name, version)
-    return Contents(days, spans)
+def days_of(parts: Mapping[str, str]) -> dict[int, Part]:
+    """The days among the parts of a manifest (name → version)."""
+    return {int(name): Part(name, version) for name, version in parts.items() if name.isascii() and name.isdigit()}

@@ -1,45 +1,71 @@
-"""Publishing one account: the cubes of the days that changed, the roll-ups they are in, document and manifest."""
+"""Publishing one account: the blocks of the days that changed, document and manifest."""
 
 import asyncio
-import itertools
+import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 from msgspec import Struct
 
-from aggregates import cube
-from aggregates.counters import Field, Value
-from aggregates.cube import VALUES_KEY, Cube
+from aggregates.day_block import Contribution, encode_block
 from aggregates.document import (
+    SHAPE,
+    TOTALS_DIFFER,
+    BoxName,
     Notice,
     Publication,
-    first_keys,
+    boxes_that_hold,
     period_days,
     snapshot_document,
-    table_keys,
-    waiting_of,
 )
-from aggregates.months import Span, roll_up, rolled_up, spans_of
 from aggregates.report import instant_text
 from aggregates.rules import Rules
-from schemas.accounts import AccountSettings
-from streams.redis.shard_reader import ROLL_BACK_MARGIN, Scan, ShardCut, ShardReader
+from aggregates.shard_days import adds_up, contributions, waiting_of
+from schemas.accounts import encode_settings
+from streams.redis.shard_reader import (
+    ROLL_BACK_MARGIN,
+    DamagedDay,
+    Scan,
+    ShardCut,
+    ShardReader,
+    UnsteadyShard,
+    refuse_half_written,
+)
+from streams.snapshots.blocks import Blocks, PartGone
 from streams.snapshots.completeness import completeness
-from streams.snapshots.fenced import Draft, FencedAccount, Holder, MissingParts, missing_parts
-from streams.snapshots.manifest import Manifest, PublicKeys
-from streams.snapshots.parts import Attempt, Contents, Part, contents, day_name, span_name
+from streams.snapshots.fenced import (
+    GARBAGE_MS,
+    GARBAGE_REVISIONS,
+    Draft,
+    FencedAccount,
+    Holder,
+    Known,
+    MissingParts,
+    missing_parts,
+)
+from streams.snapshots.manifest import Manifest, PublicKeys, decode_manifest, load_manifests
+from streams.snapshots.parts import SETTINGS, Attempt, Part, day_name, days_of
 
 logger = logging.getLogger(__name__)
 
-READS_AT_ONCE = 100
-
 DAYS_FORGOTTEN = 31
 """How many days past the retention one revision leaves out at most, so that a wrong clock cannot empty a report."""
+
+MOST_STEP_MS: Final = 5 * 60 * 1000
+"""How much older replaced parts become between two revisions, whatever the clocks say in between."""
+
+DAYS_TOGETHER: Final = 64
+"""Days of accounts that one transaction reads in a shard: each takes far less than a millisecond."""
+
+_YIELD_ROWS: Final = 2_000
+_SWEPT: Final = 1_000
+_MOST_NAMED: Final = 5
 
 
 class LogCut(Struct, frozen=True):
@@ -59,7 +85,29 @@ class Published(Struct, frozen=True):
     pending: bool
     """Whether a later revision may have what this one lacks."""
     repaired: int = 0
-    """Parts that should have been there and were not, and were made again from the counters."""
+    """Parts that should have been there and were not, and were made again from the shards."""
+    differing_days: int = 0
+    """Days that were read and whose facts do not add up to their shards' totals."""
+
+
+class Read(Struct, frozen=True):
+    """What is known of an account before it is published: of many accounts at once, so that each costs little."""
+
+    stored: bytes | None
+    manifest: bytes | None
+    cuts: Mapping[int, ShardCut] = {}
+
+
+class Round(Struct, frozen=True):
+    """What a round of publications starts from."""
+
+    log: LogCut
+    scans: Sequence[Scan]
+    """Shard by shard, what changed since a time when every account was published but those that were left out."""
+    left_out: AbstractSet[str] = frozenset()
+    next_due_ms: int | None = None
+    revisions: Mapping[str, int] = {}
+    """The newest revision of accounts as that time knew it; another one may mean that Redis was rolled back."""
 
 
 class Publisher:
@@ -69,10 +117,11 @@ class Publisher:
         self,
         redis: Any,
         namespace: str,
-        shards: list[ShardReader],
+        shards: Sequence[ShardReader],
         history: int,
         retention_days: int,
         holder: Holder,
+        blocks: Blocks,
     ) -> None:
         self._redis = redis
         self._namespace = namespace
@@ -80,90 +129,149 @@ class Publisher:
         self._history = history
         self._retention_days = retention_days
         self._holder = holder
+        self._blocks = blocks
         self._everything: dict[int, Scan] = {}
+
+    async def read(self, account_ids: Sequence[str], round_: Round) -> dict[str, Read]:
+        """What was published of accounts, and their changed days in each shard, in few commands for all of them.
+
+        What is missing here, `publish` reads by itself.
+        """
+        named = [PublicKeys(self._namespace, account_id) for account_id in account_ids]
+        found = dict(zip(account_ids, await load_manifests(self._redis, named), strict=True))
+        wanted: dict[int, dict[str, set[int]]] = {shard.shard: {} for shard in self._shards}
+        for account_id in account_ids:
+            try:
+                before = _decoded(*found[account_id])
+            except (msgspec.DecodeError, ValueError):
+                continue
+            plan = await self._plan(account_id, before, round_, lost=(), today=None)
+            for number, days in plan.wanted.items():
+                if days and len(days) <= DAYS_TOGETHER:
+                    wanted[number][account_id] = days
+        cuts: dict[str, dict[int, ShardCut]] = {account_id: {} for account_id in account_ids}
+        for shard, scan in zip(self._shards, round_.scans, strict=True):
+            for some in _together(wanted[shard.shard]):
+                with contextlib.suppress(UnsteadyShard):  # told of each account when it is published
+                    for account_id, cut in (await shard.cuts(some, scan.state.seq, scan.state.token)).items():
+                        cuts[account_id][shard.shard] = cut
+        return {account_id: Read(*found[account_id], cuts[account_id]) for account_id in account_ids}
 
     async def publish(
         self,
-        settings: AccountSettings,
-        log: LogCut,
-        scans: list[Scan],
+        rules: Rules,
+        round_: Round,
         *,
-        was_left_out: bool = False,
         notices: tuple[Notice, ...] = (),
+        read: Read | None = None,
+        suspects: Sequence[Part] = (),
     ) -> Published:
         """Publish the account's next revision.
 
-        `scans` tells, shard by shard, what changed since a time when every account was published but those that were
-        left out. Raises `FenceLost` when another snapshotter has taken over, `Superseded` when one published
-        meanwhile, `MissingParts` when a part is lost and the counters of its day are too, `UnsteadyShard` when a shard
-        cannot be read now.
+        `suspects` are published parts that are missing, or cannot be read. Raises `FenceLost` when another snapshotter
+        has taken over, `Superseded` when one published meanwhile, `MissingParts` when a part is lost and the facts of
+        its day are too, `UnsteadyShard` when a shard cannot be read now, `DamagedDay` when its bytes are damaged.
         """
+        settings = rules.settings
         keys = PublicKeys(self._namespace, settings.account_id)
         account = FencedAccount(self._redis, keys, self._holder)
-        claimed = await account.claim()
-        if claimed.is_damaged:
+        if read is None:
+            (pair,) = await load_manifests(self._redis, [keys])
+            read = Read(*pair)
+        known = await account.known(read.stored, read.manifest)
+        if known.is_damaged:
             logger.warning("account %s: its manifest is lost or damaged; all of it is made again", settings.account_id)
-        before = claimed.manifest
-        there = Contents({}, {}) if before is None else contents(before.parts)
-        missing = await self._missing(keys, before, there)
-        attempt = Attempt()
-        rules = Rules(settings)
-        now_ms = int(time.time() * 1000)
+        missing = {part.name for part in suspects}
+        if suspects and known.manifest is not None:
+            missing |= await self._missing(keys, known.manifest)
+        return await self._publish(account, keys, known, rules, round_, notices, read, missing)
+
+    async def _publish(
+        self,
+        account: FencedAccount,
+        keys: PublicKeys,
+        known: Known,
+        rules: Rules,
+        round_: Round,
+        notices: tuple[Notice, ...],
+        read: Read,
+        missing: AbstractSet[str],
+    ) -> Published:
+        settings, before, log = rules.settings, known.manifest, round_.log
+        account_id = settings.account_id
         today = rules.calendar.day_of(log.as_of_ms)
-
-        cuts, changed = await self._changed_counters(
-            settings.account_id, before, scans, was_left_out=was_left_out, lost=missing.days.keys(), today=today
-        )
-        fresh: dict[int, Cube] = {}
-        for day, counters in changed.items():
-            fresh[day] = cube.build(cube.merged_counters(counters))
-            await asyncio.sleep(0)  # the lock is renewed meanwhile
+        there = {} if before is None else days_of(before.parts)
+        lost = {day: part for day, part in there.items() if part.name in missing}
+        cuts, changed = await self._changed_days(account_id, before, round_, read, lost=lost, today=today)
+        fresh: dict[int, list[Contribution]] = {}
+        holding: dict[int, tuple[int, ...]] = {} if before is None else dict(before.shards)
+        differing = set() if before is None else set(before.differing)
+        for day in changed:
+            differing.discard(day)
+            fresh[day], holding[day], is_right = self._facts(account_id, day, cuts)
+            if not is_right:
+                differing.add(day)
+            if len(fresh[day]) > _YIELD_ROWS:
+                await asyncio.sleep(0)  # the lock is renewed meanwhile
         oldest = self._oldest(before, there, today)
-        absent = await self._absent(settings.account_id, missing.days, changed, oldest)
-        if wanted_and_lost := [part for day, part in absent.items() if day in period_days(date.fromordinal(today))]:
-            raise MissingParts(settings.account_id, wanted_and_lost)
-        days = {day: part for day, part in there.days.items() if day not in fresh}
-        days |= absent
-        waiting = {} if before is None else {day: who for day, who in before.waiting.items() if day in days}
-        for day, built in fresh.items():
-            if built:
-                days[day] = attempt.part(day_name(day))
-                waiting[day] = waiting_of(built)
-        days = {day: part for day, part in days.items() if day >= oldest}
-        waiting = {day: who for day, who in waiting.items() if day in days}
-        written = {days[day]: built for day, built in fresh.items() if day in days and day not in absent}
-        for part, built in written.items():
-            await account.write(part, built)
-        kept = {span: part for span, part in there.spans.items() if span not in missing.spans}
-        spans, made = await self._write_spans(
-            account, attempt, keys, kept, days, fresh, rolled_up(days, today, oldest), absent.keys()
-        )
+        absent = await self._absent(account_id, lost, fresh, oldest)
+        wanted = period_days(date.fromordinal(today))
+        if wanted_and_lost := [part for day, part in absent.items() if day in wanted]:
+            raise MissingParts(account_id, wanted_and_lost)
 
-        wanted = {day for day in period_days(date.fromordinal(today)) if day in days}
-        stored = await self._stored_cubes(keys, {day: days[day] for day in wanted if day not in fresh})
-        cubes: dict[int, Cube] = {**stored, **{day: fresh[day] for day in wanted if day in fresh}}
+        attempt = Attempt()
+        days = {day: part for day, part in there.items() if day >= oldest and (day not in fresh or day in absent)}
+        waiting = {} if before is None else dict(before.waiting)
+        written: dict[Part, bytes] = {}
+        for day, facts in fresh.items():
+            if day not in absent:
+                waiting[day] = waiting_of(facts)
+                if facts and day >= oldest:
+                    days[day] = attempt.part(day_name(day))
+                    written[days[day]] = encode_block(day, facts)
+                    self._blocks.add(keys, days[day], written[days[day]])
+        named = {part.name: part.version for part in days.values()}
+        version = rules.version.hex()
+        if before is None or before.rules != version or SETTINGS in missing or SETTINGS not in before.parts:
+            part = attempt.part(SETTINGS)
+            written[part] = encode_settings(settings)
+            named[SETTINGS] = part.version
+        else:
+            named[SETTINGS] = before.parts[SETTINGS]
+        waiting = {day: who for day, who in waiting.items() if day in days and who.contacts}
+        differing &= days.keys()
         states = [cut.state for cut in cuts]
         lacks = completeness(states, log.ends)
+        now_ms = int(time.time() * 1000)
         publication = Publication(
-            revision=claimed.revision + 1,
+            revision=known.revision + 1,
             published_at_ms=now_ms,
             as_of_ms=log.as_of_ms,
-            complete=not (lacks.reasons or absent),
+            complete=not (lacks.reasons or absent or differing),
             lag_records=lacks.lag_records,
-            incomplete_reasons=(*lacks.reasons, *_lost(absent)),
+            incomplete_reasons=(*lacks.reasons, *_lost(absent), *_differing(differing)),
             changed_days=None if before is None else tuple(changed),
             complete_from_ms=lacks.complete_from_ms,
             as_of_before_ms=None if before is None or before.as_of_ms <= log.as_of_ms else before.as_of_ms,
-            notices=notices,
+            next_due_ms=round_.next_due_ms,
+            notices=(*notices, *_differing_notices(differing)),
         )
         if publication.as_of_before_ms is not None:
             logger.warning(
                 "account %s: this report is as of %s, the one before was as of %s; are the clocks right?",
-                settings.account_id,
+                account_id,
                 instant_text(log.as_of_ms),
                 instant_text(publication.as_of_before_ms),
             )
-        document = orjson.dumps(snapshot_document(settings, rules.calendar, cubes, waiting.values(), publication))
+        try:
+            blocks = await self._blocks.read(keys, {day: part for day, part in sorted(days.items()) if day in wanted})
+        except PartGone as gone:
+            raise MissingParts(account_id, (gone.part,)) from gone
+        held = await self._held_boxes(keys, before, settings.timezone, {*fresh, *(there.keys() - days.keys())}, today)
+        document = msgspec.json.encode(
+            snapshot_document(settings, rules.calendar, blocks, waiting.values(), publication, held)
+        )
+        age_ms, replaced, swept = _aged(before, named, publication.revision, now_ms)
         manifest = Manifest(
             revision=publication.revision,
             published_at_ms=now_ms,
@@ -171,108 +279,167 @@ class Publisher:
             complete=publication.complete,
             timezone=settings.timezone,
             today=today,
-            rules=rules.version.hex(),
+            rules=version,
             commits={state.shard: (state.seq, state.token) for state in states},
-            parts={part.name: part.version for part in (*days.values(), *spans.values())},
+            parts=named,
             waiting=waiting,
+            shards={day: shards for day, shards in holding.items() if day in days},
             positions={state.shard: (state.contacts or 0, state.conversations or 0) for state in states},
             absent=tuple(sorted(part.name for part in absent.values())),
+            differing=tuple(sorted(differing)),
+            replaced=replaced,
+            age_ms=age_ms,
             complete_from_ms=lacks.complete_from_ms,
+            shape=SHAPE,
         )
-        lengths = {part: account.length(part) for part in (*written, *made)}
-        draft = Draft(manifest, document, _notification(settings.account_id, manifest), lengths)
-        await account.publish(claimed.known, draft, self._history)
-        await account.sweep()
+        draft = Draft(manifest, document, _notification(account_id, manifest), written, swept)
+        await account.publish(known.stored, draft, self._history)
         return Published(
-            settings.account_id,
+            account_id,
             manifest,
             len(fresh),
             len(document),
             bool(lacks.pending),
-            repaired=len(missing.days) + len(missing.spans) - len(absent) + claimed.is_damaged,
+            repaired=len(missing) - len(absent) + known.is_damaged,
+            differing_days=len(differing & fresh.keys()),
         )
 
-    async def _missing(self, keys: PublicKeys, before: Manifest | None, there: Contents) -> Contents:
-        """The days and spans that the newest manifest names and that are not there."""
-        if before is None:
-            return Contents({}, {})
-        found = await missing_parts(self._redis, keys, (*there.days.values(), *there.spans.values()))
+    async def _held_boxes(
+        self, keys: PublicKeys, before: Manifest | None, timezone: str, changed: AbstractSet[int], today: int
+    ) -> dict[BoxName, msgspec.Raw]:
+        """The boxes of the newest document that are as they would be made again: most periods do not end today."""
+        if before is None or before.shape != SHAPE or before.timezone != timezone:
+            return {}
+        document = await self._redis.get(keys.report)
+        with contextlib.suppress(msgspec.DecodeError, ValueError):
+            return boxes_that_hold(document or b"", before.revision, changed, min(today, before.today))
+        return {}
+
+    def _facts(
+        self, account_id: str, day: int, cuts: Sequence[ShardCut]
+    ) -> tuple[list[Contribution], tuple[int, ...], bool]:
+        """A day's facts of all shards, which shards have some, and whether they add up to what each has counted."""
+        facts: list[Contribution] = []
+        shards = []
+        is_right = True
+        for cut in cuts:
+            held = cut.days.get(day)
+            if held is None:
+                continue
+            try:
+                found = contributions(day, held.facts)
+            except ValueError as error:
+                raise DamagedDay(
+                    f"shard {cut.state.shard}: the facts of account {account_id!r} of day {day} cannot be read: {error}"
+                ) from error
+            if not adds_up(found, held.totals):
+                is_right = False
+                logger.error(
+                    "account %s, %s: the facts in shard %d do not add up to its totals; a rebuild makes both again",
+                    account_id,
+                    date.fromordinal(day),
+                    cut.state.shard,
+                )
+            if found:
+                shards.append(cut.state.shard)
+            facts += found
+        return facts, tuple(shards), is_right
+
+    async def _missing(self, keys: PublicKeys, before: Manifest) -> set[str]:
+        """The names of parts that the newest manifest names and that are not there."""
+        parts = [Part(name, version) for name, version in before.parts.items()]
+        found = {part.name for part in await missing_parts(self._redis, keys, parts)}
         if found:
-            names = ", ".join(sorted(part.name for part in found)[:5])
+            names = ", ".join(sorted(found)[:5])
             logger.warning("account %s: %d published parts are missing: %s", keys.account_id, len(found), names)
-        return Contents(
-            {day: part for day, part in there.days.items() if part in found},
-            {span: part for span, part in there.spans.items() if part in found},
-        )
+        return found
 
     async def _absent(
-        self,
-        account_id: str,
-        missing: Mapping[int, Part],
-        changed: Mapping[int, list[list[tuple[Field, Value]]]],
-        oldest: int,
+        self, account_id: str, lost: Mapping[int, Part], fresh: Mapping[int, Sequence[Contribution]], oldest: int
     ) -> dict[int, Part]:
-        """The missing days that no shard has counters of any more: they cannot be made again.
+        """The missing days that no shard has facts of any more: they cannot be made again.
 
         A day that a correction emptied is still known to its shard; it has nothing, and that is right.
         """
-        empty = {day: part for day, part in missing.items() if day >= oldest and not any(changed[day])}
+        empty = {day: part for day, part in lost.items() if day >= oldest and not fresh[day]}
         if not empty:
             return {}
         known = [(await self._whole(shard)).changes.get(account_id, {}) for shard in self._shards]
         return {day: part for day, part in empty.items() if not any(day in days for days in known)}
 
-    def _oldest(self, before: Manifest | None, there: Contents, today: int) -> int:
+    def _oldest(self, before: Manifest | None, there: Mapping[int, Part], today: int) -> int:
         """The oldest day that the revision has: by the retention, but only so many steps at once."""
         oldest = today - self._retention_days
-        past = sorted(day for day in there.days if day < oldest)
+        past = sorted(day for day in there if day < oldest)
         return past[DAYS_FORGOTTEN] if before is not None and len(past) > DAYS_FORGOTTEN else oldest
 
-    async def _changed_counters(
+    async def _changed_days(
         self,
         account_id: str,
         before: Manifest | None,
-        scans: list[Scan],
+        round_: Round,
+        read: Read,
         *,
-        was_left_out: bool,
-        lost: AbstractSet[int],
+        lost: Iterable[int],
         today: int,
-    ) -> tuple[list[ShardCut], dict[int, list[list[tuple[Field, Value]]]]]:
-        """Every shard's cut, and the counters of each day that changed in any shard, shard by shard.
+    ) -> tuple[list[ShardCut], list[int]]:
+        """Every shard's cut, and the days that changed in any of them; `lost` days count as changed."""
+        plan = await self._plan(account_id, before, round_, lost=lost, today=today)
+        changed, cuts = plan.changed, dict(read.cuts)
+        while True:
+            for shard, scan in zip(self._shards, plan.scans, strict=True):
+                wanted, cut = plan.wanted[shard.shard], cuts.get(shard.shard)
+                if cut is not None and wanted <= cut.days.keys():
+                    continue
+                if wanted:
+                    cut = await shard.cut(account_id, wanted, scan.state.seq, scan.state.token)
+                else:  # nothing of this account is to be read there
+                    refuse_half_written(scan.state)
+                    cut = ShardCut(scan.state, {})
+                cuts[shard.shard] = cut
+            grown = changed.union(*(cut.days for cut in cuts.values()))
+            if grown == changed:
+                return [cuts[shard.shard] for shard in self._shards], sorted(changed)
+            # A day began to change in one shard while another was read: its block needs all shards.
+            for wanted in plan.wanted.values():
+                wanted |= grown - changed
+            changed = grown
 
-        `lost` days count as changed.
-        """
-        days: set[int] = set(lost)
-        known = set() if before is None else set(contents(before.parts).days)
+    async def _plan(
+        self, account_id: str, before: Manifest | None, round_: Round, *, lost: Iterable[int], today: int | None
+    ) -> "_Plan":
+        """Which days changed since the revision before, and in which shards they are to be read."""
+        changed: set[int] = set(lost)
+        everywhere = set(changed)
+        known = set() if before is None else set(days_of(before.parts))
+        holding: dict[int, set[int]] = {} if before is None else {day: set(held) for day, held in before.shards.items()}
+        # The clock was ahead, and days may have been left out as past the retention.
+        was_ahead = before is not None and today is not None and before.today > today
+        is_other = before is not None and before.revision != round_.revisions.get(account_id, before.revision)
         used = []
-        for shard, since_before in zip(self._shards, scans, strict=True):
+        for shard, since_before in zip(self._shards, round_.scans, strict=True):
             scan = since_before
             published, token = (0, "") if before is None else before.commits.get(shard.shard, (0, ""))
             if before is not None and published > scan.state.seq:
                 # The shard was rolled back to an older copy: any day may have changed.
                 published = 0
-                days.update(known)
+                changed |= known
             elif token != scan.state.token:
                 # Perhaps it was rolled back, and has committed again since, by a clock that may be behind.
                 published -= ROLL_BACK_MARGIN
-            # The clock was ahead, and days may have been left out as past the retention.
-            was_ahead = before is not None and before.today > today
-            if scan.since_seq > 0 and (published <= 0 or was_left_out or was_ahead):
+            if scan.since_seq > 0 and (published <= 0 or account_id in round_.left_out or was_ahead or is_other):
                 scan = await self._whole(shard)
-            changes = scan.changes.get(account_id, {})
-            days.update(day for day, seq in changes.items() if seq > published or (was_ahead and day not in known))
+            for day, seq in scan.changes.get(account_id, {}).items():
+                holding.setdefault(day, set()).add(shard.shard)
+                if seq > published or (was_ahead and day not in known):
+                    changed.add(day)
             used.append(scan)
-        while True:
-            cuts = [
-                await shard.cut(account_id, days, scan.state.seq)
-                for shard, scan in zip(self._shards, used, strict=True)
-            ]
-            grown = days.union(*(cut.days for cut in cuts))
-            if grown == days:
-                break
-            # A day began to change in one shard while another was read: its cube needs all shards.
-            days = grown
-        return cuts, {day: [cut.days.get(day, []) for cut in cuts] for day in sorted(days)}
+        wanted: dict[int, set[int]] = {shard.shard: set(everywhere) for shard in self._shards}
+        for day in changed - everywhere:
+            for number in holding.get(day, ()):
+                if number in wanted:
+                    wanted[number].add(day)
+        return _Plan(changed, used, wanted)
 
     async def _whole(self, shard: ShardReader) -> Scan:
         """All there is in a shard, looked for once in a round."""
@@ -280,78 +447,75 @@ class Publisher:
             self._everything[shard.shard] = await shard.scan(0)
         return self._everything[shard.shard]
 
-    async def _write_spans(
-        self,
-        account: FencedAccount,
-        attempt: Attempt,
-        keys: PublicKeys,
-        kept: Mapping[Span, Part],
-        days: Mapping[int, Part],
-        fresh: Mapping[int, Cube],
-        wanted: Mapping[Span, Sequence[int]],
-        absent: AbstractSet[int],
-    ) -> tuple[dict[Span, Part], list[Part]]:
-        """Write the roll-ups that are wanted and missing, or have a changed day: all there are then, and the new."""
-        # The roll-up of a day that is lost still has its numbers.
-        changed = {span for day in fresh if day not in absent for span in spans_of(day)}
-        spans = {span: kept[span] for span in wanted if span in kept and span not in changed}
-        made = []
-        missing = [span for span in wanted if span not in spans]
-        for _, of_month in itertools.groupby(missing, lambda span: spans_of(span.first)[0]):
-            read: dict[int, Cube] = {}  # once for a month and its thirds
-            for span in of_month:
-                if not absent.isdisjoint(wanted[span]):
-                    continue
-                for day in wanted[span]:
-                    if day not in read:
-                        read[day] = fresh[day] if day in fresh else await self._whole_cube(keys, days[day])
-                part = attempt.part(span_name(span))
-                await account.write(part, roll_up(span, {day: read[day] for day in wanted[span]}))
-                spans[span] = part
-                made.append(part)
-        return spans, made
 
-    async def _whole_cube(self, keys: PublicKeys, part: Part) -> Cube:
-        found: dict[bytes, bytes] = await self._redis.hgetall(keys.part(part))
-        if not found:
-            raise MissingParts(keys.account_id, (part,))
-        return found
+class _Plan(NamedTuple):
+    changed: set[int]
+    scans: list[Scan]
+    wanted: dict[int, set[int]]
+    """Shard → the days to read in it."""
 
-    async def _stored_cubes(self, keys: PublicKeys, parts: Mapping[int, Part]) -> dict[int, dict[bytes, bytes]]:
-        cubes: dict[int, dict[bytes, bytes]] = {}
-        order = sorted(parts)
-        for first in range(0, len(order), READS_AT_ONCE):
-            some = order[first : first + READS_AT_ONCE]
-            firsts = await self._fields(keys, parts, {day: first_keys() for day in some})
-            tables = {day: table_keys(found) for day, found in firsts.items()}
-            more = await self._fields(keys, parts, {day: fields for day, fields in tables.items() if fields})
-            for day in some:
-                cubes[day] = {**firsts[day], **more.get(day, {})}
-                if VALUES_KEY not in cubes[day]:  # every cube has it
-                    raise MissingParts(keys.account_id, (parts[day],))
-        return cubes
 
-    async def _fields(
-        self, keys: PublicKeys, parts: Mapping[int, Part], fields: Mapping[int, list[bytes]]
-    ) -> dict[int, dict[bytes, bytes]]:
-        if not fields:
-            return {}
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for day, wanted in fields.items():
-                pipe.hmget(keys.part(parts[day]), wanted)
-            answers = await pipe.execute()
-        return {
-            day: {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
-            for (day, wanted), values in zip(fields.items(), answers, strict=True)
-        }
+def _decoded(stored: bytes | None, manifest: bytes | None) -> Manifest | None:
+    return None if stored is None or manifest is None else decode_manifest(manifest)
+
+
+def _together(wanted: Mapping[str, set[int]]) -> Iterator[dict[str, set[int]]]:
+    """Accounts with their days, as many at a time as one transaction reads."""
+    some: dict[str, set[int]] = {}
+    count = 0
+    for account_id, days in wanted.items():
+        if some and count + len(days) > DAYS_TOGETHER:
+            yield some
+            some, count = {}, 0
+        some[account_id] = days
+        count += len(days)
+    if some:
+        yield some
+
+
+def _aged(
+    before: Manifest | None, named: Mapping[str, str], revision: int, now_ms: int
+) -> tuple[int, dict[str, tuple[int, int]], list[Part]]:
+    """The account's clock, the parts that wait for their end with a new revision, and those whose time has come."""
+    if before is None:
+        return 0, {}, []
+    age_ms = before.age_ms + min(max(now_ms - before.published_at_ms, 0), MOST_STEP_MS)
+    replaced: dict[str, tuple[int, int]] = {}
+    swept: list[Part] = []
+    for member, (since_revision, since_ms) in before.replaced.items():
+        if age_ms - since_ms >= GARBAGE_MS and revision - since_revision >= GARBAGE_REVISIONS and len(swept) < _SWEPT:
+            swept.append(Part.of_member(member))
+        else:
+            replaced[member] = (since_revision, since_ms)
+    for name, version in before.parts.items():
+        if named.get(name) != version and name not in before.absent:
+            replaced[Part(name, version).member] = (revision, age_ms)
+    return age_ms, replaced, swept
 
 
 def _lost(absent: Mapping[int, Part]) -> tuple[str, ...]:
     if not absent:
         return ()
-    named = ", ".join(date.fromordinal(day).isoformat() for day in sorted(absent)[:5])
-    told = f"the published numbers of {len(absent)} days are lost and cannot be made again ({named})"
+    told = f"the published numbers of {len(absent)} days are lost and cannot be made again ({_named(absent)})"
     return (f"{told}: restore Redis from a copy, or rebuild",)
+
+
+def _differing(days: AbstractSet[int]) -> tuple[str, ...]:
+    if not days:
+        return ()
+    return (f"the facts of {len(days)} days do not add up to the counters beside them ({_named(days)}): rebuild",)
+
+
+def _differing_notices(days: AbstractSet[int]) -> tuple[Notice, ...]:
+    return (Notice(TOTALS_DIFFER, len(days), tuple(_dates(days))),) if days else ()
+
+
+def _dates(days: Iterable[int]) -> list[str]:
+    return [date.fromordinal(day).isoformat() for day in sorted(days)][:_MOST_NAMED]
+
+
+def _named(days: Iterable[int]) -> str:
+    return ", ".join(_dates(days))
 
 
 def _notification(account_id: str, manifest: Manifest) -> bytes:

@@ -1,31 +1,42 @@
-"""Reading published snapshots: any account, range and filters, never touching the live counters."""
+"""Reading published snapshots: any account, range and filters, never touching what workers write."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from aggregates.cube import VALUES_KEY, Cube
+from aggregates.comparison import comparison
 from aggregates.filters import Filters
+from aggregates.lists import Row, WaitClocks, check_list, list_rows
 from aggregates.localtime import LocalCalendar
-from aggregates.months import Span, span_keys, usable
 from aggregates.periods import Period, period
-from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
-from aggregates.rows import slice_prefix
+from aggregates.report import Metrics, instant_text, known_values, metrics, metrics_to_date
+from aggregates.rows import Rows
+from aggregates.rules import Rules
+from schemas.accounts import decode_settings
 from schemas.zones import ZONE_DATA_VERSION
-from streams.snapshots.fenced import missing_parts
-from streams.snapshots.manifest import Manifest, PublicKeys, SnapshotterKeys, load_manifest
-from streams.snapshots.parts import Part, contents
+from streams.snapshots.blocks import Blocks, PartGone
+from streams.snapshots.manifest import (
+    Manifest,
+    OtherFormat,
+    PublicKeys,
+    Revision,
+    SnapshotterKeys,
+    load_revision,
+)
+from streams.snapshots.parts import SETTINGS, Part, days_of
 
-PIPELINE_READS = 200
-"""Reads sent at once: enough to make round trips cheap, few enough to leave the server to others in between."""
+MOST_BYTES: Final = 192 << 20
+"""Of days and months that a reader remembers."""
 
-FIELDS_PER_SCAN = 1_000
-"""How many fields of a cube one command looks at, so that none holds the server for long."""
+MOST_RULES: Final = 200
+"""Accounts whose settings a reader remembers."""
 
 ATTEMPTS = 5
 """How often a part that is gone may mean that a newer revision has replaced it."""
+
+_Found = TypeVar("_Found")
 
 
 class NoReport(LookupError):
@@ -48,47 +59,73 @@ class UnknownZone(NoReport):
         )
 
 
-class Answer(Struct, frozen=True):
-    """The metrics of a range and of the period before, tables included, and the revision they come from.
+class OtherRelease(NoReport):
+    """The report was published by another release of this program."""
 
-    `previous` is empty where it was not asked for.
-    """
+    def __init__(self, account_id: str, error: OtherFormat) -> None:
+        super().__init__(account_id, f"the report of account {account_id!r} cannot be read: {error}")
+
+
+class Compared(Struct, frozen=True):
+    """The metrics of an earlier period."""
+
+    name: str
+    """The comparison: `previous`, `to-date` or `year`."""
+    period: Period
+    metrics: Metrics
+
+
+class Answer(Struct, frozen=True):
+    """The metrics of a range, tables included, what they are compared with, and the revision they come from."""
 
     account_id: str
     period: Period
     metrics: Metrics
-    previous: Metrics
+    compared: Compared | None
+    unknown_values: dict[str, list[str]]
+    """Of each dimension, the values of the filters that never occurred in the range and are in no settings."""
     revision: int
     as_of: str
     timezone: str
     complete: bool
     complete_from: str | None = None
     """From when on nothing is missing, where something is missing for good."""
+    as_of_published: str = ""
+    """As of when the revision was published; nothing has changed between then and `as_of`."""
 
 
-class Slices(Struct, frozen=True):
-    """The finest slices of a range, of one revision: `days` reads one day after the other, as they are asked for.
+class ListQuery(Struct, frozen=True):
+    """A list, and which of its rows."""
 
-    A revision's cubes outlive its replacement by `streams.snapshots.fenced.GARBAGE_MS`; a reader who takes longer meets
-    `VanishedCube`.
-    """
+    name: str
+    filters: Filters = Filters()
+    over: float | None = None
+    clock: str = "elapsed"
+    order: str = "oldest"
+
+
+class ListPage(Struct, frozen=True):
+    """Rows of a list, and the revision they come from."""
 
     account_id: str
-    period: Period
+    period: Period | None
+    """Nothing where all who wait are listed."""
+    total: int
+    """How many rows the list has."""
+    rows: list[Row]
+    unknown_values: dict[str, list[str]]
     revision: int
-    days: AsyncIterator[tuple[int, dict[bytes, bytes]]]
-    """Days (ordinals) that have a cube, rising, with the fields of their slices under the mask."""
+    as_of: str
+    timezone: str
+    complete: bool
+    complete_from: str | None = None
+    as_of_published: str = ""
 
 
-class VanishedCube(RuntimeError):
-    """The cube of a day is gone while its revision is being read: a newer one replaced it long ago."""
+class WholeList(Struct, frozen=True):
+    """A list of one revision, of which pages can be taken one after the other."""
 
-    def __init__(self, account_id: str, day: int) -> None:
-        super().__init__(
-            f"the cube of {date.fromordinal(day)} of account {account_id!r} was replaced while it was read"
-        )
-        self.account_id = account_id
-        self.day = day
+    page: Callable[[int, int | None], ListPage]
 
 
 class MissingPart(RuntimeError):
@@ -119,12 +156,14 @@ class Newest(Struct, frozen=True):
 class SnapshotReader:
     """Answers from the snapshots under a namespace."""
 
-    def __init__(self, redis: Any, namespace: str) -> None:
+    def __init__(self, redis: Any, namespace: str, most_bytes: int = MOST_BYTES) -> None:
         self._redis = redis
         self._namespace = namespace
         self._heads = SnapshotterKeys(namespace).heads
+        self._blocks = Blocks(redis, most_bytes)
+        self._rules: dict[tuple[str, str], Rules] = {}
 
-    async def accounts(self) -> list[str]:
+    async def accounts(self) -> Sequence[str]:
         """The accounts with a published report, by name."""
         return sorted(account.decode() for account in await self._redis.hkeys(self._heads))
 
@@ -135,13 +174,14 @@ class SnapshotReader:
 
     async def newest(self, account_id: str) -> Newest | None:
         """The newest revision of an account, without its numbers."""
-        manifest = await load_manifest(self._redis, PublicKeys(self._namespace, account_id))
-        if manifest is None:
+        found = await self._revision(PublicKeys(self._namespace, account_id))
+        if found is None:
             return None
+        manifest = found.manifest
         return Newest(
             account_id,
             manifest.revision,
-            instant_text(manifest.as_of_ms) or "",
+            _text(found.as_of_ms),
             manifest.complete,
             instant_text(manifest.complete_from_ms),
         )
@@ -161,167 +201,167 @@ class SnapshotReader:
                 yield
 
     async def metrics(
-        self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
+        self, account_id: str, start: date, end: date, filters: Filters, *, compare: str | None = "previous"
     ) -> Answer:
-        """The metrics of any range and filters, and of the period before.
+        """The metrics of any range and filters, and of an earlier period (`aggregates.comparison.COMPARISONS`).
 
-        Raises `NoReport`, `RangeError`, `MissingPart`.
+        Raises `NoReport`, `RangeError` (also where there is no such comparison), `MissingPart`.
         """
         wanted = period(start, end)
+
+        async def answer(found: Revision, view: "_View") -> Answer:
+            manifest = found.manifest
+            rows = await view.rows(wanted.days)
+            numbers = metrics(wanted, rows, filters, view.calendar, as_of_ms=found.as_of_ms)
+            return Answer(
+                account_id=account_id,
+                period=wanted,
+                metrics=numbers,
+                compared=None if compare is None else await _compared(compare, wanted, filters, found, view),
+                unknown_values=unknown_values(filters, rows, view.rules),
+                revision=manifest.revision,
+                as_of=_text(found.as_of_ms),
+                timezone=manifest.timezone,
+                complete=manifest.complete,
+                complete_from=instant_text(manifest.complete_from_ms),
+                as_of_published=_text(manifest.as_of_ms),
+            )
+
+        return await self._answered(account_id, answer)
+
+    async def list(self, account_id: str, days: Period | None, query: ListQuery) -> WholeList:
+        """A list of a range; without one, of all who wait.
+
+        Raises `NoReport`, `RangeError`, `ListRefused`, `MissingPart`.
+        """
+        check_list(query.name, query.filters, over=query.over, clock=query.clock, order=query.order)
+
+        async def answer(found: Revision, view: "_View") -> WholeList:
+            manifest = found.manifest
+            rows = await view.rows(sorted(manifest.waiting) if days is None else days.days)
+            waits = WaitClocks(view.rules.clock_of_group, found.as_of_ms)
+            unknown = unknown_values(query.filters, rows, view.rules)
+
+            def page(offset: int, limit: int | None) -> ListPage:
+                total, shown = list_rows(
+                    query.name,
+                    rows,
+                    query.filters,
+                    waits,
+                    over=query.over,
+                    clock=query.clock,
+                    order=query.order,
+                    offset=offset,
+                    limit=limit,
+                )
+                return ListPage(
+                    account_id=account_id,
+                    period=days,
+                    total=total,
+                    rows=shown,
+                    unknown_values=unknown,
+                    revision=manifest.revision,
+                    as_of=_text(found.as_of_ms),
+                    timezone=manifest.timezone,
+                    complete=manifest.complete,
+                    complete_from=instant_text(manifest.complete_from_ms),
+                    as_of_published=_text(manifest.as_of_ms),
+                )
+
+            return WholeList(page)
+
+        return await self._answered(account_id, answer)
+
+    async def _answered(self, account_id: str, answer: "Callable[[Revision, _View], Awaitable[_Found]]") -> _Found:
+        """An answer from one revision whole."""
         keys = PublicKeys(self._namespace, account_id)
         before: Manifest | None = None
         for attempt in range(ATTEMPTS):
-            manifest = await load_manifest(self._redis, keys)
-            if manifest is None:
+            found = await self._revision(keys)
+            if found is None:
                 raise NoReport(account_id)
-            ranges = [_Range(wanted, manifest)]
-            if with_previous:
-                ranges.append(_Range(wanted.previous, manifest))
-            missing = await self._fill(keys, ranges, filters)
-            if missing is None:
-                return _answer(account_id, manifest, ranges, filters)
-            # It may have been replaced and swept meanwhile; where the manifest is still the same, it was not.
-            if attempt == ATTEMPTS - 1 or (before is not None and before.parts == manifest.parts):
-                raise MissingPart(account_id, missing)
-            before = manifest
+            manifest = found.manifest
+            try:
+                rules = await self._settings(keys, manifest)
+                return await answer(found, _View(self._blocks, keys, manifest, rules))
+            except PartGone as gone:
+                # It may have been replaced and swept meanwhile; where the manifest is still the same, it was not.
+                if attempt == ATTEMPTS - 1 or (before is not None and before.parts == manifest.parts):
+                    raise MissingPart(account_id, gone.part) from gone
+                before = manifest
         raise AssertionError("unreachable")
 
-    async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
-        """The slices under a mask of a range, day by day.
+    async def _revision(self, keys: PublicKeys) -> Revision | None:
+        try:
+            return await load_revision(self._redis, keys)
+        except OtherFormat as error:
+            raise OtherRelease(keys.account_id, error) from error
 
-        Raises `NoReport`, `RangeError`, `MissingPart`; later, while days are read, `VanishedCube`.
-        """
-        wanted = period(start, end)
-        keys = PublicKeys(self._namespace, account_id)
-        before: Manifest | None = None
-        while True:
-            manifest = await load_manifest(self._redis, keys)
-            if manifest is None:
-                raise NoReport(account_id)
-            there = contents(manifest.parts).days
-            parts = {day: there[day] for day in wanted.days if day in there}
-            # Before the first byte of an answer goes out, while an error can still be told.
-            missing = await missing_parts(self._redis, keys, parts.values())
-            if not missing:
-                days = self._days_of(keys, parts, slice_prefix(mask))
-                return Slices(account_id, wanted, manifest.revision, days)
-            if before is not None and before.parts == manifest.parts:
-                raise MissingPart(account_id, min(missing, key=lambda part: part.name))
-            before = manifest
-
-    async def _days_of(
-        self, keys: PublicKeys, parts: dict[int, Part], prefix: bytes
-    ) -> AsyncIterator[tuple[int, dict[bytes, bytes]]]:
-        for day, part in parts.items():
-            name = keys.part(part)
-            # Only the fields that are wanted travel. A cube never changes, so a field that comes twice is the same.
-            scan = self._redis.hscan_iter(name, match=prefix + b"*", count=FIELDS_PER_SCAN)
-            found = {key: value async for key, value in scan}
-            # A cube always has its values; without them it is a deleted key, and may have been while it was scanned.
-            if not await self._redis.hexists(name, VALUES_KEY):
-                raise VanishedCube(keys.account_id, day)
-            yield day, found
-
-    async def _fill(self, keys: PublicKeys, ranges: Sequence["_Range"], filters: Filters) -> Part | None:
-        """Read what is needed of each part; the one that is gone, perhaps because a newer revision replaced it."""
-        parts = [part for each in ranges for part in each.parts(keys)]
-        # The rows of the tables follow from the values that occurred, which many days share.
-        values = await self._read([(part.name, [VALUES_KEY]) for part in parts])
-        for part, value in zip(parts, values, strict=True):
-            if not value:
-                return part.part
-        wanted: dict[tuple[bool, bytes], list[bytes]] = {}
-        fields = []
-        for part, value in zip(parts, values, strict=True):
-            kind = (part.span is not None, value[VALUES_KEY])
-            if kind not in wanted:
-                wanted[kind] = _fields(filters, value, rolled_up=part.span is not None)
-            fields.append((part.name, wanted[kind]))
-        for part, cube in zip(parts, await self._read(fields), strict=True):
-            # A cube always has its values; without them it is a deleted key.
-            if VALUES_KEY not in cube:
-                return part.part
-            if part.span is None:
-                part.range.days[part.day] = cube
-            else:
-                part.range.spans[part.span] = cube
-        return None
-
-    async def _read(self, asked: Sequence[tuple[str, list[bytes]]]) -> list[dict[bytes, bytes]]:
-        """What there is of some fields of some hashes."""
-        found: list[dict[bytes, bytes]] = []
-        for first in range(0, len(asked), PIPELINE_READS):
-            part = asked[first : first + PIPELINE_READS]
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for name, wanted in part:
-                    pipe.hmget(name, wanted)
-                answers = await pipe.execute()
-            found += [
-                {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
-                for (_, wanted), values in zip(part, answers, strict=True)
-            ]
-        return found
+    async def _settings(self, keys: PublicKeys, manifest: Manifest) -> Rules:
+        """The settings that a revision was made with, compiled. Raises `PartGone`, `UnknownZone`."""
+        part = Part(SETTINGS, manifest.parts.get(SETTINGS, ""))
+        name = (keys.account_id, part.version)
+        rules = self._rules.pop(name, None)
+        if rules is None:
+            data = await self._redis.get(keys.part(part))
+            if data is None:
+                raise PartGone(part)
+            try:
+                LocalCalendar(manifest.timezone)
+                rules = Rules(decode_settings(data))
+            except ValueError:
+                raise UnknownZone(keys.account_id, manifest.timezone) from None
+            while len(self._rules) >= MOST_RULES:
+                del self._rules[next(iter(self._rules))]
+        self._rules[name] = rules
+        return rules
 
 
-class _Wanted(NamedTuple):
-    """The roll-up of a span, or the cube of a day, that is to be read for a range."""
+class _View:
+    """One revision's days and settings."""
 
-    name: str
-    part: Part
-    range: "_Range"
-    day: int
-    span: Span | None = None
+    def __init__(self, blocks: Blocks, keys: PublicKeys, manifest: Manifest, rules: Rules) -> None:
+        self._blocks = blocks
+        self._keys = keys
+        self._parts = days_of(manifest.parts)
+        self.rules = rules
+        self.calendar = rules.calendar
 
-
-class _Range:
-    """A range of days, and what answers it: roll-ups as far as there are any, and days."""
-
-    def __init__(self, wanted: Period, manifest: Manifest) -> None:
-        self.period = wanted
-        self.days: dict[int, Cube] = {}
-        self.spans: dict[Span, Cube] = {}
-        self._there = contents(manifest.parts)
-
-    def parts(self, keys: PublicKeys) -> list[_Wanted]:
-        """What is to be read."""
-        published, rolled_up = self._there.days, self._there.spans
-        spans = usable(self.period, published, rolled_up)
-        found = [_Wanted(keys.part(rolled_up[span]), rolled_up[span], self, span.first, span) for span in spans]
-        whole = {day for span in spans for day in span.days}
-        days = (day for day in self.period.days if day in published and day not in whole)
-        return [*found, *(_Wanted(keys.part(published[day]), published[day], self, day) for day in days)]
+    async def rows(self, days: Iterable[int]) -> Rows:
+        """The rows of days. Raises `PartGone`."""
+        return await self._blocks.rows(self._keys, self._parts, days)
 
 
-def _fields(filters: Filters, values: Cube, *, rolled_up: bool) -> list[bytes]:
-    """The fields that answer the filters and have the rows of their tables, of a cube or a roll-up with such values."""
-    rows = [row for table in table_filters(filters, [values]).values() for row in table]
-    if rolled_up:
-        keys = [*span_keys(filters, whole=True), *(key for row in rows for key in span_keys(row, whole=False))]
+async def _compared(name: str, wanted: Period, filters: Filters, found: Revision, view: _View) -> Compared:
+    earlier, cut_ms = comparison(name, wanted, view.calendar, found.as_of_ms)
+    rows = await view.rows(earlier.days)
+    if cut_ms is None:
+        numbers = metrics(earlier, rows, filters, view.calendar, as_of_ms=found.as_of_ms)
     else:
-        keys = [key for each in (filters, *rows) for key in needed_keys(each)]
-    # Once each: the rows of a table share some.
-    return list(dict.fromkeys((VALUES_KEY, *keys)))
+        numbers = metrics_to_date(earlier, rows, filters, view.calendar, cut_ms)
+    return Compared(name, earlier, numbers)
 
 
-def _answer(account_id: str, manifest: Manifest, ranges: Sequence[_Range], filters: Filters) -> Answer:
-    try:
-        calendar = LocalCalendar(manifest.timezone)
-    except ValueError:
-        raise UnknownZone(account_id, manifest.timezone) from None
+def unknown_values(filters: Filters, rows: Rows, rules: Rules) -> dict[str, list[str]]:
+    """The values of filters that are nowhere in the rows and in no settings: probably misspelt."""
+    settings = rules.settings
+    in_settings: Mapping[str, Iterable[str]] = {
+        "group": settings.groups,
+        "advisor": settings.advisors,
+        "channel": settings.effective_channels,
+    }
+    asked = {name: getattr(filters, name) or () for name in ("origin", "group", "channel", "advisor")}
+    if not any(asked.values()):
+        return {}
+    occurred = known_values(rows)
+    found = {}
+    for name, values in asked.items():
+        known = {*occurred[name], *in_settings.get(name, ()), None}
+        unknown = [value for value in values if value not in known]
+        if unknown:
+            found[name] = unknown
+    return found
 
-    def of(each: _Range) -> Metrics:
-        tables = table_filters(filters, (*each.spans.values(), *each.days.values()))
-        return metrics(each.period, each.days, filters, calendar, tables, each.spans)
 
-    wanted, *previous = ranges
-    return Answer(
-        account_id=account_id,
-        period=wanted.period,
-        metrics=of(wanted),
-        previous=of(previous[0]) if previous else {},
-        revision=manifest.revision,
-        as_of=instant_text(manifest.as_of_ms) or "",
-        timezone=manifest.timezone,
-        complete=manifest.complete,
-        complete_from=instant_text(manifest.complete_from_ms),
-    )
+def _text(instant_ms: int) -> str:
+    return instant_text(instant_ms) or ""

@@ -1,17 +1,21 @@
-"""The snapshotter: turns the shards' counters into published reports, by cron and on demand.
+"""The snapshotter: turns the shards' facts into published reports, by cron and on demand.
 
 A round looks at what changed in each shard since the round before, and publishes the accounts that changed, whose day
 or settings changed, whose report was not complete, or of whose report a part is missing. Of an account only the changed
-days are read and written. One snapshotter works at a time, by a lock in Redis (`streams/snapshots/lock.py`); every
-script that writes compares it (`streams/snapshots/fenced.py`). What keeps one account from being published ends no
-round: it is noted, and the account is tried again in each round (`streams/snapshots/failures.py`).
+days are read and written; of the others it notes that their newest revision still says all there is.
+
+One snapshotter works at a time, by a lock in Redis (`streams/snapshots/lock.py`); every script that writes compares it
+(`streams/snapshots/fenced.py`). What keeps one account from being published ends no round: it is noted, and the account
+is tried again in each round (`streams/snapshots/failures.py`).
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -21,7 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aggregates.document import SETTINGS_UNUSABLE, Notice
 from aggregates.localtime import LocalCalendar
-from schemas.accounts import AccountSettings
+from aggregates.rules import Rules
 from streams.config import Config
 from streams.kafka.gaps import complete_from
 from streams.kafka.log_end import LogEnds
@@ -30,8 +34,10 @@ from streams.redis.keys import ZONE_DATA, NamespaceKeys
 from streams.redis.shard_reader import ROLL_BACK_MARGIN, Scan, ShardReader
 from streams.redis.usable_settings import in_use
 from streams.redis.zone_data import ZoneDataWatch
+from streams.snapshots.blocks import Blocks
+from streams.snapshots.completeness import completeness
 from streams.snapshots.failures import Failure, decode_failure, encode_failure, reason_of, text_of
-from streams.snapshots.fenced import FenceLost, MissingParts, Superseded, missing_parts
+from streams.snapshots.fenced import FencedAccount, FenceLost, MissingParts, Superseded, missing_parts, note_quiet
 from streams.snapshots.lock import LEASE_SECONDS, Lease, LockBusy, LockLost, SnapshotLock
 from streams.snapshots.manifest import (
     Head,
@@ -43,10 +49,14 @@ from streams.snapshots.manifest import (
     settings_digest,
 )
 from streams.snapshots.parts import Part
-from streams.snapshots.publisher import LogCut, Published, Publisher
+from streams.snapshots.publisher import LogCut, Published, Publisher, Read, Round
 
 logger = logging.getLogger(__name__)
 
+_Item = TypeVar("_Item")
+
+SECOND_TRY_SECONDS = 1.0
+"""After so long an account that could not be published is tried once more."""
 CATCH_UP_SECONDS = 5.0
 """How long a round waits for the workers to reach the end that the log had when it began."""
 CATCH_UP_POLL_SECONDS = 0.1
@@ -57,6 +67,15 @@ FIELDS_PER_SCAN = 500
 PARTS_LOOKED_FOR = 200_000
 """How many parts of reports that need nothing a round makes sure of, in about a second of Redis; the next round goes
 on with the accounts after those."""
+
+
+ACCOUNTS_TOGETHER = 50
+"""How many accounts are read ahead together: few enough that little changes until they are published."""
+
+QUIET_TOGETHER = 100
+
+MOST_BYTES = 64 << 20
+"""Of days that are remembered between publications, so that only those that changed are read and decoded."""
 
 
 class NothingToPublish(RuntimeError):
@@ -76,6 +95,7 @@ class Snapshotter:
         self._lock = SnapshotLock(redis, self._keys, lease_seconds)
         self._log_end = Outage("the log's end", logger)
         self._looked_up_to = b""
+        self._blocks = Blocks(redis, MOST_BYTES)
         self.failures: Mapping[str, Failure] = {}
         """The accounts that had no newer report after the last round, and those whose report lacks days for good."""
         self.unusable: dict[str, str] = {}
@@ -84,8 +104,10 @@ class Snapshotter:
         self.refused = 0
         """How often a write was refused, since another snapshotter had taken over."""
 
-    async def publish(self, only: str | None = None, *, all_accounts: bool) -> list[Published]:
-        """One round: all accounts, or those that need it, or `only` one.
+    async def publish(
+        self, only: str | None = None, *, all_accounts: bool, next_due_ms: int | None = None
+    ) -> list[Published]:
+        """One round: all accounts, or those that need it, or `only` one. Reports say when the next round is due.
 
         Raises `NothingToPublish`; `LockBusy` and `LockLost` when another snapshotter is at work. Whatever keeps a
         single account from being published is told by `failures`.
@@ -95,7 +117,7 @@ class Snapshotter:
         async def work(lease: Lease) -> list[Published]:
             log = await self._log_cut()
             await self._catch_up(log)
-            return await self._round(lease, log, only, all_accounts=all_accounts)
+            return await self._round(lease, log, only, all_accounts=all_accounts, next_due_ms=next_due_ms)
 
         try:
             return await self._lock.run(work)
@@ -145,7 +167,9 @@ class Snapshotter:
             if waiting:
                 await asyncio.sleep(CATCH_UP_POLL_SECONDS)
 
-    async def _round(self, lease: Lease, log: LogCut, only: str | None, *, all_accounts: bool) -> list[Published]:
+    async def _round(
+        self, lease: Lease, log: LogCut, only: str | None, *, all_accounts: bool, next_due_ms: int | None
+    ) -> list[Published]:
         self.zone_data.look(await self._redis.hget(self._namespace.settings_log, ZONE_DATA))
         scans = await self._scans()
         complete_from_ms = complete_from(scan.state.gaps for scan in scans)
@@ -165,7 +189,9 @@ class Snapshotter:
             self._config.snapshot_history,
             self._config.retention_days,
             lease,
+            self._blocks,
         )
+        left_out = frozenset(account.decode(errors="replace") for account in failures)
         due = {
             account
             for account, data in settings.items()
@@ -178,30 +204,73 @@ class Snapshotter:
             )
         }
         if only is None:
-            due |= await self._damaged(heads, due)
+            due |= await self._damaged(lease, heads, due)
+        round_ = Round(log, scans, left_out, next_due_ms, _revisions(heads, due))
         published: list[Published] = []
-        for account in sorted(due):
-            try:
-                done = await self._publish_one(
-                    lease, publisher, account, settings[account], log, scans, was_left_out=account in failures
-                )
-            except LockLost:
-                raise
-            except Exception as error:  # whatever is wrong with one account
-                if not await self._only_this_account(error):
-                    raise
-                await self._failed(lease, account, error, failures, log)
-                continue
-            published.append(done)
-            await self._succeeded(lease, account, done, failures, log)
+        left = sorted(due)
+        for is_last in (False, True):
+            failed: list[bytes] = []
+            for some in _portions(left, ACCOUNTS_TOGETHER):
+                read = await self._read(publisher, some, round_)
+                new_heads = {}
+                for account in some:
+                    try:
+                        done, head = await self._publish_one(
+                            lease, publisher, account, settings[account], round_, read.get(account)
+                        )
+                    except LockLost:
+                        raise
+                    except Exception as error:  # whatever is wrong with one account
+                        if not await self._only_this_account(error):
+                            raise
+                        failed.append(account)
+                        if is_last:
+                            await self._failed(lease, account, error, failures, log)
+                        continue
+                    published.append(done)
+                    new_heads[account] = encode_head(head)
+                    await self._succeeded(lease, account, done, failures, log)
+                await lease.set(self._keys.heads, new_heads)
+            left = failed
+            if not left or is_last:
+                break
+            # A connection that a server closed, a shard in a commit: the next round may be hours away.
+            await asyncio.sleep(SECOND_TRY_SECONDS)
         if only is None:
+            quiet = {account: head for account, head in heads.items() if account not in due}
+            if not completeness([scan.state for scan in scans], log.ends).pending:
+                await self._note_quiet(lease, quiet, log.as_of_ms)
             cursors = {scan.state.shard: f"{scan.state.seq}:{scan.state.token}" for scan in scans}
             await lease.set(self._keys.cursors, cursors)
         self.failures = _decoded(failures)
         return published
 
-    async def _damaged(self, heads: Mapping[bytes, bytes], due: set[bytes]) -> set[bytes]:
-        """Accounts that need nothing else, and of whose report a part is missing: as many as a round looks at."""
+    async def _read(self, publisher: Publisher, accounts: Sequence[bytes], round_: Round) -> dict[bytes, Read]:
+        """What is known of accounts before each is published; nothing where that cannot be read together."""
+        try:
+            names = [account.decode() for account in accounts]
+            found = await publisher.read(names, round_)
+        except Exception as error:  # each account's publication says what is wrong, and with which
+            if not await self._only_this_account(error):
+                raise
+            return {}
+        return {name.encode(): read for name, read in found.items()}
+
+    async def _note_quiet(self, lease: Lease, heads: Mapping[bytes, bytes], as_of_ms: int) -> None:
+        """Of accounts that did not change, the newest revision says all there is up to now."""
+        for some in _portions(sorted(heads.items()), QUIET_TOGETHER):
+            accounts = {}
+            for account, head in some:
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    keys = PublicKeys(self._config.namespace, account.decode())
+                    accounts[keys] = decode_head(head).revision
+            await note_quiet(self._redis, lease, accounts, as_of_ms)
+
+    async def _damaged(self, lease: Lease, heads: Mapping[bytes, bytes], due: set[bytes]) -> set[bytes]:
+        """Accounts that need nothing else, and of whose report a part is missing: as many as a round looks at.
+
+        On the way parts are swept that were written and never named.
+        """
         found = set()
         order = sorted(heads)
         begin = next((place for place, account in enumerate(order) if account > self._looked_up_to), 0)
@@ -215,7 +284,11 @@ class Snapshotter:
             try:
                 keys = PublicKeys(self._config.namespace, account.decode())
                 manifest = await load_manifest(self._redis, keys)
-                if manifest is None or await self._redis.exists(keys.report, keys.revision) < 2:
+                # A key counts as often as it is named, so that one command tells which of them are there.
+                there = await self._redis.exists(keys.report, *[keys.revision] * 2, *[keys.garbage] * 4)
+                if there & 4:
+                    await FencedAccount(self._redis, keys, lease).sweep()
+                if manifest is None or there & 3 != 3:
                     found.add(account)
                     continue
                 named = [Part(name, version) for name, version in manifest.parts.items()]
@@ -287,26 +360,21 @@ class Snapshotter:
         publisher: Publisher,
         account: bytes,
         data: bytes,
-        log: LogCut,
-        scans: list[Scan],
-        *,
-        was_left_out: bool,
-    ) -> Published:
+        round_: Round,
+        read: Read | None,
+    ) -> tuple[Published, Head]:
         account_id = account.decode()
-        settings, notices = await self._settings(account_id, data)
-
-        async def publish() -> Published:
-            return await publisher.publish(settings, log, scans, was_left_out=was_left_out, notices=notices)
-
+        rules, notices = await self._settings(account_id, data)
         try:
-            done = await publish()
+            done = await publisher.publish(rules, round_, notices=notices, read=read)
         except (FenceLost, Superseded, MissingParts) as error:
             self.refused += not isinstance(error, MissingParts)
             await lease.renew()  # if the lock is another's, the account is too
             logger.warning("account %s: %s; trying again", account_id, error)
-            done = await publish()
+            suspects = error.parts if isinstance(error, MissingParts) else ()
+            done = await publisher.publish(rules, round_, notices=notices, suspects=suspects)
         manifest = done.manifest
-        head = Head(
+        return done, Head(
             revision=manifest.revision,
             today=manifest.today,
             rules=manifest.rules,
@@ -315,25 +383,30 @@ class Snapshotter:
             timezone=manifest.timezone,
             settings=settings_digest(data),
         )
-        await lease.set(self._keys.heads, {account: encode_head(head)})
-        return done
 
-    async def _settings(self, account_id: str, data: bytes) -> tuple[AccountSettings, tuple[Notice, ...]]:
+    async def _settings(self, account_id: str, data: bytes) -> tuple[Rules, tuple[Notice, ...]]:
         """The settings that the account goes on with, and what its report says of them."""
         found = await in_use(self._redis, self._namespace, account_id, data or None)
         if found.problem is None:
             self.unusable.pop(account_id, None)
-            return found.settings, ()
+            return found.rules, ()
         if self.unusable.get(account_id) != found.problem:
             self.unusable[account_id] = found.problem
             logger.warning(
                 "account %r: its newest settings cannot be used, %s: %s", account_id, found.instead, found.problem
             )
-        return found.settings, (Notice(SETTINGS_UNUSABLE, 1, (found.problem,)),)
+        return found.rules, (Notice(SETTINGS_UNUSABLE, 1, (found.problem,)),)
 
     async def _hash(self, name: str | bytes) -> dict[bytes, bytes]:
         """All of a hash that grows with the accounts: read in parts, so that none holds the server for long."""
         return {field: value async for field, value in self._redis.hscan_iter(name, count=FIELDS_PER_SCAN)}
+
+
+def _portions(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """So many of them at a time."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 class _Today:
@@ -365,6 +438,16 @@ def _is_due(head: bytes | None, settings: bytes, today: _Today, complete_from_ms
         or shown.settings != settings_digest(settings)
         or shown.today != shown_today
     )
+
+
+def _revisions(heads: Mapping[bytes, bytes], accounts: Iterable[bytes]) -> dict[str, int]:
+    """The newest revision of accounts, as far as their heads can be read."""
+    found = {}
+    for account in accounts:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            if (head := heads.get(account)) is not None:
+                found[account.decode()] = decode_head(head).revision
+    return found
 
 
 def _decode_failure(data: bytes | None) -> Failure | None:

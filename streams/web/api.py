@@ -1,4 +1,4 @@
-"""The API's routes: health, accounts, the newest document as published, the metrics of any range and filter.
+"""The API's routes: health, accounts, the newest document, the metrics and lists of any range and filter.
 
 Everything is read from published snapshots. A document or an answer is tagged with its snapshot's revision, so that
 a client that has it is told so (304) instead of being sent it again.
@@ -14,16 +14,29 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from aggregates.filters import Filters
+from aggregates.lists import check_list
 from aggregates.periods import Period
-from aggregates.rows import ROW_TABLES
 from streams.http.authorization import authorized_account, opened_accounts
 from streams.http.errors import ApiError
 from streams.http.etags import is_known, tag_of, tagged
-from streams.snapshots.reader import Answer, NoReport
+from streams.snapshots.reader import Answer, Compared, ListPage, NoReport
 from streams.web.csv import TABLES, Names, to_csv
 from streams.web.downloads import DOWNLOADS, Downloads, send_rows
 from streams.web.event_stream import events
-from streams.web.query import DIMENSIONS, MetricsQuery, parse_metrics_query, refuse_parameters, single
+from streams.web.lists_csv import COLUMNS, ROW_TABLES
+from streams.web.query import (
+    DIMENSIONS,
+    LIST_PARAMETERS,
+    PAGE_PARAMETERS,
+    MetricsQuery,
+    parse_comparison,
+    parse_list_query,
+    parse_metrics_query,
+    parse_page,
+    refuse_parameters,
+    single,
+)
 from streams.web.reader_protocol import READER, Reader
 
 _Table = TypeVar("_Table")
@@ -45,9 +58,16 @@ class _Document(Struct):
     """The parts of a published document that the API itself reads."""
 
     revision: int
+    as_of: str
     periods: dict[str, _Days]
     account: _Team
 
+
+AS_OF = "Mediana-As-Of"
+"""The header that says up to when a document still says all there is."""
+
+_COMPARED = {"previous": "previous", "to-date": "previous_to_date", "year": "year_before"}
+"""The key of each comparison in an answer."""
 
 _decode_document = msgspec.json.Decoder(_Document).decode
 
@@ -61,6 +81,8 @@ def add_api(app: web.Application) -> None:
     app.router.add_get("/api/v1/accounts/{account_id}/report", report)
     app.router.add_get("/api/v1/accounts/{account_id}/metrics", metrics)
     app.router.add_get("/api/v1/accounts/{account_id}/metrics.csv", metrics_csv)
+    app.router.add_get("/api/v1/accounts/{account_id}/lists/{list}.csv", list_csv)
+    app.router.add_get("/api/v1/accounts/{account_id}/lists/{list}", rows_of_list)
     app.router.add_get("/api/v1/accounts/{account_id}/rows.csv", rows_csv)
     app.router.add_get("/api/v1/accounts/{account_id}/events", events, allow_head=False)
     app.router.add_get("/api/v1/openapi.json", openapi)
@@ -86,34 +108,36 @@ async def accounts(request: web.Request) -> web.StreamResponse:
 
 
 async def report(request: web.Request) -> web.StreamResponse:
-    """The newest document of an account, byte for byte as published."""
+    """The newest document of an account, byte for byte as published; a header says up to when it holds."""
     account_id = authorized_account(request)
     refuse_parameters(request, "The report takes none; ranges and filters belong to …/metrics.")
     document = await request.app[READER].report(account_id)
+    newest = await request.app[READER].newest(account_id)
     if document is None:
         raise NoReport(account_id)
-    return tagged(request, str(_decode_document(document).revision), document)
+    decoded = _decode_document(document)
+    response = tagged(request, str(decoded.revision), document)
+    is_newest = newest is not None and newest.revision == decoded.revision
+    response.headers[AS_OF] = newest.as_of if newest is not None and is_newest else decoded.as_of
+    return response
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """The metrics of a range or preset under filters, with the previous period's beside them."""
+    """The metrics of a range or preset under filters, with those of an earlier period beside them."""
     account_id = authorized_account(request)
-    query = parse_metrics_query(request.query)
-    answer = await _answer(request.app[READER], account_id, query, with_previous=True)
-    filters: dict[str, Any] = {name: getattr(query.filters, name) for name in DIMENSIONS}
+    query = parse_metrics_query(request.query, "compare")
+    compare = parse_comparison(request.query)
+    answer = await _answer(request.app[READER], account_id, query, compare)
     body = {
         "account_id": account_id,
         **_ends(answer.period),
-        "timezone": answer.timezone,
-        "revision": answer.revision,
-        "as_of": answer.as_of,
-        "complete": answer.complete,
-        "complete_from": answer.complete_from,
-        "filters": {name: values for name, values in filters.items() if values is not None},
+        **_origin_of(answer),
+        "filters": _asked(query.filters),
+        "unknown_values": answer.unknown_values,
         "metrics": answer.metrics,
-        "previous": {**_ends(answer.period.previous), "metrics": answer.previous},
+        **_compared(answer.compared),
     }
-    return tagged(request, str(answer.revision), msgspec.json.encode(body))
+    return tagged(request, _tag(answer), msgspec.json.encode(body))
 
 
 async def metrics_csv(request: web.Request) -> web.StreamResponse:
@@ -122,24 +146,65 @@ async def metrics_csv(request: web.Request) -> web.StreamResponse:
     query = parse_metrics_query(request.query, "table")
     name, table = _table(request, TABLES)
     reader = request.app[READER]
-    answer = await _answer(reader, account_id, query, with_previous=False)
+    answer = await _answer(reader, account_id, query, None)
     names = await _names(reader, account_id, name)
-    response = tagged(request, str(answer.revision), to_csv(table, answer.metrics, names), "text/csv")
+    response = tagged(request, _tag(answer), to_csv(table, answer.metrics, names), "text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{_file_name(account_id, name, answer.period)}"'
     return response
 
 
-async def rows_csv(request: web.Request) -> web.StreamResponse:
-    """The counts behind the metrics, one row for each combination of dimensions that occurred, as a CSV file."""
+async def rows_of_list(request: web.Request) -> web.StreamResponse:
+    """A page of the rows that a number counts, under a range or preset and filters."""
     account_id = authorized_account(request)
-    query = parse_metrics_query(request.query, "table")
-    name, table = _table(request, ROW_TABLES)
+    name = request.match_info["list"]
+    query = parse_metrics_query(request.query, *LIST_PARAMETERS, *PAGE_PARAMETERS, needs_range=name != "waiting")
+    asked, page = parse_list_query(name, query.filters, request.query), parse_page(request.query)
+    check_list(name, query.filters, over=asked.over, clock=asked.clock, order=asked.order)
     reader = request.app[READER]
-    days = query.days or await _preset(reader, account_id, query.preset)
-    slices = await reader.slices(account_id, days.start, days.end, table.mask)
-    if is_known(request, str(slices.revision)):
-        return tagged(request, str(slices.revision), b"", "text/csv")
-    return await send_rows(request, table, slices, query.filters, _file_name(account_id, name, days))
+    days = await _days(reader, account_id, query)
+    found = (await reader.list(account_id, days, asked)).page(page.offset, page.limit)
+    body = {
+        "account_id": account_id,
+        "list": name,
+        **({} if days is None else _ends(days)),
+        **_origin_of(found),
+        "filters": _asked(query.filters),
+        "unknown_values": found.unknown_values,
+        "over": asked.over,
+        "clock": asked.clock,
+        "order": asked.order,
+        "offset": page.offset,
+        "limit": page.limit,
+        "total": found.total,
+        "rows": found.rows,
+    }
+    return tagged(request, _tag(found), msgspec.json.encode(body))
+
+
+async def list_csv(request: web.Request) -> web.StreamResponse:
+    """All rows of a list as a CSV file."""
+    name = request.match_info["list"]
+    return await _send_list(request, name, name, *LIST_PARAMETERS)
+
+
+async def rows_csv(request: web.Request) -> web.StreamResponse:
+    """The rows behind the metrics as a CSV file, by the name of their table."""
+    table, name = _table(request, ROW_TABLES)
+    return await _send_list(request, table, name, "table", *LIST_PARAMETERS)
+
+
+async def _send_list(request: web.Request, title: str, name: str, *besides: str) -> web.StreamResponse:
+    account_id = authorized_account(request)
+    query = parse_metrics_query(request.query, *besides, needs_range=name != "waiting")
+    asked = parse_list_query(name, query.filters, request.query)
+    check_list(name, query.filters, over=asked.over, clock=asked.clock, order=asked.order)
+    reader = request.app[READER]
+    days = await _days(reader, account_id, query)
+    rows = await reader.list(account_id, days, asked)
+    tag = _tag(rows.page(0, 0))
+    if is_known(request, tag):
+        return tagged(request, tag, b"", "text/csv")
+    return await send_rows(request, COLUMNS[name], rows, tag, _file_name(account_id, title, days))
 
 
 async def openapi(request: web.Request) -> web.StreamResponse:
@@ -158,14 +223,46 @@ def _table(request: web.Request, tables: Mapping[str, _Table]) -> tuple[str, _Ta
     return name, tables[name]
 
 
-def _file_name(account_id: str, table: str, days: Period) -> str:
+def _file_name(account_id: str, table: str, days: Period | None) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", account_id)
-    return f"mediana_{plain}_{table}_{days.start}_{days.end}.csv"
+    return f"mediana_{plain}_{table}_{'all' if days is None else f'{days.start}_{days.end}'}.csv"
 
 
-async def _answer(reader: Reader, account_id: str, query: MetricsQuery, *, with_previous: bool) -> Answer:
+def _tag(found: Answer | ListPage) -> str:
+    """The revision; and the instant, once that has moved on: some numbers follow from it."""
+    moved = found.as_of != found.as_of_published
+    return f"{found.revision}-{found.as_of}" if moved and found.as_of_published else str(found.revision)
+
+
+def _origin_of(found: Answer | ListPage) -> dict[str, Any]:
+    return {
+        "timezone": found.timezone,
+        "revision": found.revision,
+        "as_of": found.as_of,
+        "complete": found.complete,
+        "complete_from": found.complete_from,
+    }
+
+
+def _asked(filters: Filters) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(filters, name) for name in DIMENSIONS}
+    return {name: each for name, each in values.items() if each is not None}
+
+
+def _compared(found: Compared | None) -> dict[str, Any]:
+    return {} if found is None else {_COMPARED[found.name]: {**_ends(found.period), "metrics": found.metrics}}
+
+
+async def _answer(reader: Reader, account_id: str, query: MetricsQuery, compare: str | None) -> Answer:
     days = query.days or await _preset(reader, account_id, query.preset)
-    return await reader.metrics(account_id, days.start, days.end, query.filters, with_previous=with_previous)
+    return await reader.metrics(account_id, days.start, days.end, query.filters, compare=compare)
+
+
+async def _days(reader: Reader, account_id: str, query: MetricsQuery) -> Period | None:
+    """The days that are asked for, if any."""
+    if query.days is not None or query.preset is None:
+        return query.days
+    return await _preset(reader, account_id, query.preset)
 
 
 async def _names(reader: Reader, account_id: str, table: str) -> Names:

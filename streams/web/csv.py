@@ -66,7 +66,7 @@ def _days(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:
         ]
 
 
-_ORIGIN_COLUMNS = ("origin", "new_contacts", "engaged", "closed", "resolved")
+_ORIGIN_COLUMNS = ("origin", "new_contacts", "engaged", "closed", "resolved", "at_rest")
 
 
 def _origins(metrics: Mapping[str, Any], _: Names) -> Iterable[Row]:

@@ -1,4 +1,4 @@
-"""Row tables as CSV, sent while they are read: a day of a snapshot is in memory at a time, however long the range."""
+"""Lists as CSV files, sent while they are made: some thousand rows are in memory at a time, however many there are."""
 
 import asyncio
 import csv
@@ -9,22 +9,24 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from aggregates.filters import Filters
-from aggregates.rows import RowTable, day_rows
 from streams.http.errors import ApiError, lift_deadline
 from streams.http.etags import put_tag
-from streams.snapshots.reader import Slices
+from streams.snapshots.reader import ListPage, WholeList
 from streams.web.csv import safe_row
+from streams.web.lists_csv import cells
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 1024
 
+PAGE_ROWS = 5_000
+"""Rows that are made at once: others are answered between two such pages."""
+
 AT_ONCE = 8
 """Downloads one process sends at a time: each keeps it busy, and pages and programs want their answers meanwhile."""
 
 DOWNLOAD_SECONDS = 540.0
-"""A download that takes longer is cut off: the cubes of a replaced revision are kept for ten minutes."""
+"""A download that takes longer is cut off: its rows take memory."""
 
 PATIENCE_SECONDS = 30.0
 """How long a client may leave a chunk unread before it is given up."""
@@ -58,7 +60,7 @@ DOWNLOADS = web.AppKey("downloads", Downloads)
 
 
 async def send_rows(
-    request: web.Request, table: RowTable, slices: Slices, filters: Filters, file: str
+    request: web.Request, columns: tuple[str, ...], rows: WholeList, tag: str, file: str
 ) -> web.StreamResponse:
     """Answer with the rows as a file of that name.
 
@@ -66,14 +68,14 @@ async def send_rows(
     breaks the connection: the file then ends without the mark that HTTP puts at the end, so no client takes half of it
     for the whole.
     """
-    chunks = csv_chunks(table, slices, filters)
+    chunks = csv_chunks(columns, rows)
     with request.app[DOWNLOADS].one():
         first = await anext(chunks)
         response = web.StreamResponse()
         response.content_type, response.charset = "text/csv", "utf-8"
         if request.method != "HEAD":
             response.enable_compression()  # which would send the end of an empty file, even to a HEAD
-        put_tag(response, str(slices.revision))
+        put_tag(response, tag)
         response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
         try:
             await response.prepare(request)
@@ -99,16 +101,21 @@ async def _write(response: web.StreamResponse, chunk: bytes) -> None:
     await asyncio.sleep(0)  # a client that reads fast must not keep the others from being answered
 
 
-async def csv_chunks(table: RowTable, slices: Slices, filters: Filters) -> AsyncIterator[bytes]:
-    """The bytes of the CSV file, in pieces of about `CHUNK_BYTES`; the first comes once the first day was read."""
+async def csv_chunks(columns: tuple[str, ...], rows: WholeList) -> AsyncIterator[bytes]:
+    """The bytes of the CSV file, in pieces of about `CHUNK_BYTES`; the first comes once the first rows are made."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(table.columns)
-    async for day, cube in slices.days:
-        for row in day_rows(table, day, cube, filters):
-            writer.writerow(safe_row(row))
+    writer.writerow(columns)
+    offset = 0
+    while True:
+        page: ListPage = rows.page(offset, PAGE_ROWS)
+        for row in page.rows:
+            writer.writerow(safe_row(cells(columns, row)))
             if out.tell() >= CHUNK_BYTES:
                 yield out.getvalue().encode()
                 out.seek(0)
                 out.truncate()
+        offset += len(page.rows)
+        if not page.rows or offset >= page.total:
+            break
     yield out.getvalue().encode()

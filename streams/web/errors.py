@@ -5,7 +5,9 @@ import logging
 from aiohttp import web
 from redis.exceptions import RedisClusterException, RedisError
 
+from aggregates.comparison import ComparisonRefused
 from aggregates.filters import FilterError
+from aggregates.lists import ListRefused
 from aggregates.periods import RangeError
 from streams.http.errors import ApiError, Failures, Words
 from streams.http.metrics import PAGE_METRICS
@@ -38,6 +40,17 @@ def explain(request: web.Request, error: Exception) -> ApiError | None:
                 "A part of this report is missing in the store; its numbers are not known.",
                 "The next round of the snapshotter makes it again; `mediana snapshot` does so at once.",
                 retry_after_seconds=60,
+            )
+        case ComparisonRefused():
+            return ApiError(
+                422,
+                "bad_comparison",
+                f"There is no such comparison: {error}.",
+                "Ask for another one with `compare`, or for a range that it fits.",
+            )
+        case ListRefused():
+            return ApiError(
+                422, "list_refused", f"The list cannot be given: {error}.", "Leave out what does not apply to it."
             )
         case RangeError():
             return ApiError(400, "bad_range", f"The range cannot be answered: {error}.", "Change `from` and `to`.")

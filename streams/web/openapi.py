@@ -6,7 +6,7 @@ and real answers with its schemas.
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,12 +15,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aggregates.periods import presets
-from aggregates.rows import ROW_TABLES, Cell
+from schemas.limits import MAX_PAGE_OFFSET, MAX_PAGE_ROWS
+from schemas.lists import CLOCKS, LISTS, ORDERS
 from schemas.published import EXAMPLES, SNAPSHOT, render
-from schemas.snapshot import Day, Metrics, PreviousPeriod, Snapshot, UtcInstant
+from schemas.snapshot import Day, Metrics, PreviousPeriod, PreviousPeriodToDate, Snapshot, UtcInstant
 from streams.http.metrics import EVENT_STREAM
 from streams.web.csv import TABLES, to_csv
-from streams.web.query import DIMENSIONS
+from streams.web.lists_csv import COLUMNS, ROW_TABLES
+from streams.web.query import COMPARE, DIMENSIONS, LIST_PARAMETERS, PAGE_ROWS
 
 FILE = Path(__file__).parent / "openapi.json"
 
@@ -62,8 +64,17 @@ CompleteFrom = Annotated[
 ]
 
 
+class UnknownValues(Struct, kw_only=True):
+    """Values of the filters that never occurred in the range and are in no settings, by dimension."""
+
+    origin: list[str] | msgspec.UnsetType = msgspec.UNSET
+    group: list[str] | msgspec.UnsetType = msgspec.UNSET
+    channel: list[str] | msgspec.UnsetType = msgspec.UNSET
+    advisor: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
 class MetricsOfRange(Struct, kw_only=True, rename={"from_": "from"}):
-    """The metrics of a range of days under filters, and of as many days just before."""
+    """The metrics of a range of days under filters, and of an earlier period."""
 
     account_id: str
     from_: Day
@@ -74,8 +85,44 @@ class MetricsOfRange(Struct, kw_only=True, rename={"from_": "from"}):
     complete: Annotated[bool, Meta(description="false when something is missing; the report says what")]
     complete_from: CompleteFrom
     filters: AppliedFilters
+    unknown_values: UnknownValues
     metrics: Metrics
-    previous: PreviousPeriod
+    previous: PreviousPeriod | msgspec.UnsetType = msgspec.UNSET
+    previous_to_date: PreviousPeriodToDate | msgspec.UnsetType = msgspec.UNSET
+    year_before: Annotated[
+        PreviousPeriodToDate | msgspec.UnsetType,
+        Meta(description="whole, with all of `metrics`, unless the range contains today"),
+    ] = msgspec.UNSET
+
+
+class RowOfList(Struct, kw_only=True):
+    """A row of a list; which other keys there are depends on the list."""
+
+    contact_id: str
+    at: UtcInstant
+
+
+class PageOfList(Struct, kw_only=True, rename={"from_": "from"}):
+    """Rows that a number counts. A newer revision may have others: compare `revision` between pages."""
+
+    account_id: str
+    list: str
+    from_: Day | msgspec.UnsetType = msgspec.UNSET
+    to: Day | msgspec.UnsetType = msgspec.UNSET
+    timezone: str
+    revision: Revision
+    as_of: UtcInstant
+    complete: bool
+    complete_from: CompleteFrom
+    filters: AppliedFilters
+    unknown_values: UnknownValues
+    over: float | None
+    clock: str
+    order: str
+    offset: Annotated[int, Meta(ge=0)]
+    limit: Annotated[int, Meta(ge=1)]
+    total: Annotated[int, Meta(ge=0, description="rows of the whole list")]
+    rows: Sequence[RowOfList]
 
 
 class NewRevision(Struct, kw_only=True):
@@ -102,13 +149,14 @@ class Error(Struct, kw_only=True):
     error: ErrorText
 
 
-_TYPES = (Health, Accounts, MetricsOfRange, NewRevision, Snapshot, Error)
+_TYPES = (Health, Accounts, MetricsOfRange, PageOfList, NewRevision, Snapshot, Error)
 
 _ERRORS = {
     "400": ("BadRequest", "A parameter is unknown, repeated, missing or makes no sense.", "bad_range"),
     "401": ("TokenNeeded", "No token, or one that opens no account.", "token_needed"),
     "403": ("Forbidden", "The token does not open this account.", "forbidden"),
     "404": ("NoReport", "No report of this account is published.", "no_report"),
+    "422": ("Refused", "What is asked for is understood, and cannot be given; the message says why.", "list_refused"),
     "429": ("TooManyRequests", "Too many requests; `Retry-After` says how many seconds to wait.", "too_many_requests"),
     "500": ("Internal", "A fault of the server's; its log says which.", "internal"),
     "503": (
@@ -201,7 +249,23 @@ def _paths() -> dict[str, Any]:
             "metrics",
             "The metrics of any range of days and filters, and of the days before",
             _tagged(_json("MetricsOfRange", _example_of_range(snapshot, week))),
-            parameters=[account, *narrowed, tag],
+            parameters=[account, *narrowed, _parameter("compare"), tag],
+        ),
+        "/api/v1/accounts/{account_id}/lists/{list}": _get(
+            "list",
+            "The rows that a number counts, a page at a time",
+            _tagged(_json("PageOfList", _example_of_list(snapshot, week))),
+            parameters=[
+                *(account, _parameter("list"), *narrowed),
+                *map(_parameter, (*LIST_PARAMETERS, "offset", "limit")),
+                tag,
+            ],
+        ),
+        "/api/v1/accounts/{account_id}/lists/{list}.csv": _get(
+            "list_file",
+            "All rows that a number counts, as a CSV file",
+            _tagged(_csv_content(_ROWS, _list_examples({name: name for name in COLUMNS}))),
+            parameters=[account, _parameter("list"), *narrowed, *map(_parameter, LIST_PARAMETERS), tag],
         ),
         "/api/v1/accounts/{account_id}/metrics.csv": _get(
             "table",
@@ -211,9 +275,9 @@ def _paths() -> dict[str, Any]:
         ),
         "/api/v1/accounts/{account_id}/rows.csv": _get(
             "rows",
-            "The counts behind the metrics, at their finest grain, as a CSV file",
-            _tagged(_csv_content(_ROWS, _row_examples())),
-            parameters=[account, _parameter("row_table"), *narrowed, tag],
+            "The rows behind the metrics as a CSV file, by the name of their table",
+            _tagged(_csv_content(_ROWS, _list_examples(ROW_TABLES))),
+            parameters=[account, _parameter("row_table"), *narrowed, *map(_parameter, LIST_PARAMETERS), tag],
         ),
         "/api/v1/accounts/{account_id}/events": _get(
             "events",
@@ -240,7 +304,38 @@ def _paths() -> dict[str, Any]:
 def _example_of_range(snapshot: dict[str, Any], week: dict[str, Any]) -> dict[str, Any]:
     names = ("account_id", "timezone", "revision", "as_of", "complete", "complete_from")
     taken = {name: snapshot[name] for name in names}
-    return {**taken, "filters": {}, **week}
+    before = {"previous": week["previous"]}
+    return {**taken, "from": week["from"], "to": week["to"], "filters": {}, "unknown_values": {}} | {
+        "metrics": week["metrics"],
+        **before,
+    }
+
+
+def _example_of_list(snapshot: dict[str, Any], week: dict[str, Any]) -> dict[str, Any]:
+    names = ("account_id", "timezone", "revision", "as_of", "complete", "complete_from")
+    asked = {"over": None, "clock": CLOCKS[0], "order": ORDERS[0], "offset": 0, "limit": PAGE_ROWS}
+    row = {
+        "contact_id": "c-1",
+        "at": "2026-11-22T14:05:00.000Z",
+        "day": "2026-11-22",
+        "origin": "Instagram",
+        "group": "sales",
+        "channel": "whatsapp",
+        "by": "contact",
+        "deleted": False,
+        "merged": False,
+    }
+    return {
+        **{name: snapshot[name] for name in names},
+        "list": "new_contacts",
+        "from": week["from"],
+        "to": week["to"],
+        "filters": {},
+        "unknown_values": {},
+        **asked,
+        "total": 1,
+        "rows": [row],
+    }
 
 
 def _get(
@@ -274,8 +369,8 @@ _CSV = (
     "formula has an apostrophe before it."
 )
 _ROWS = (
-    "One row for each day and combination of dimensions that occurred, with its count; durations by clock, in seconds, "
-    f"within 1 %. Sent as it is read: a file that breaks off is not whole. {_CSV}"
+    "One line for each row, in the list's order; several values of one cell have `;` between them. Sent as it is made: "
+    f"a file that breaks off is not whole. {_CSV}"
 )
 
 
@@ -288,30 +383,33 @@ def _csv_content(description: str, examples: dict[str, str]) -> dict[str, Any]:
     return {"description": description, "content": {"text/csv": {"schema": {"type": "string"}, "examples": shown}}}
 
 
-def _row_examples() -> dict[str, str]:
-    """One row of each row table, as the column's names ask for it."""
-    cells: dict[str, Cell] = {
+def _list_examples(tables: Mapping[str, str]) -> dict[str, str]:
+    """One row of each list, as the column's names ask for it."""
+    cells = {
+        "contact_id": "c-1",
+        "at": "2026-11-22T14:05:00.000Z",
         "day": "2026-11-22",
         "origin": "Instagram",
         "group": "sales",
         "channel": "whatsapp",
         "advisor": "ana",
-        "clock": "business",
-        "seconds": 90.364,
-        "count": 2,
-        "status": "live",
+        "conversation_id": "v-1",
+        "from": "2026-11-22T14:00:00.000Z",
+        "elapsed_seconds": "300.0",
+        "business_seconds": "300.0",
+        "advisors": "ana;beto",
+        "channels": "email;whatsapp",
+        "actions_days": "2026-11-21;2026-11-22",
+        "by": "contact",
         "opener": "contact",
-        "hour": 9,
         "kind": "closed",
-        "engaged": 1,
-        "closed": 1,
-        "resolved": 0,
-        "contacts": 2,
-        "snoozed": 1,
-        "oldest": "2026-11-22T14:05:00.000Z",
+        "reason": "Resuelto",
     }
-    lines = {name: (table.columns, [str(cells[name]) for name in table.columns]) for name, table in ROW_TABLES.items()}
-    return {name: "".join(",".join(line) + "\r\n" for line in both) for name, both in lines.items()}
+    examples = {}
+    for name, listed in tables.items():
+        line = [cells.get(column, "true") for column in COLUMNS[listed]]
+        examples[name] = "".join(",".join(each) + "\r\n" for each in (COLUMNS[listed], line))
+    return examples
 
 
 def _tagged(answer: dict[str, Any]) -> dict[str, Any]:
@@ -346,12 +444,39 @@ def _parameters() -> dict[str, Any]:
             "description": "A preset, as the newest snapshot has it, instead of `from` and `to`.",
             "schema": {"type": "string", "enum": list(presets(date(2026, 11, 22)))},
         },
+        "compare": {
+            "description": "Which earlier period stands beside the metrics; `to-date` needs a range with today.",
+            "schema": {"type": "string", "enum": list(COMPARE), "default": COMPARE[0]},
+        },
+        "list": {
+            "in": "path",
+            "required": True,
+            "description": "Which list. `waiting` needs no range: it then lists all who wait.",
+            "schema": {"type": "string", "enum": list(LISTS)},
+        },
+        "over": {
+            "description": "Only rows that took strictly more seconds, on `clock`; of lists with durations.",
+            "schema": {"type": "number", "minimum": 0},
+        },
+        "clock": {"schema": {"type": "string", "enum": list(CLOCKS), "default": CLOCKS[0]}},
+        "order": {
+            "description": "By instant, or the longest first where rows have durations.",
+            "schema": {"type": "string", "enum": list(ORDERS), "default": ORDERS[0]},
+        },
+        "offset": {
+            "description": "Rows before the first one.",
+            "schema": {"type": "integer", "minimum": 0, "maximum": MAX_PAGE_OFFSET, "default": 0},
+        },
+        "limit": {
+            "description": "Rows of the answer.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_ROWS, "default": PAGE_ROWS},
+        },
         "table": _table_parameter(TABLES),
         "row_table": _table_parameter(ROW_TABLES),
     }
     for name in DIMENSIONS:
         found[name] = {
-            "description": f"Only this {name}; as often as needed. `none` asks for what has none.",
+            "description": f"Only this {name}; as often as needed. `none` asks for what has none, `=none` for a name.",
             "schema": {"type": "array", "items": text},
             "style": "form",
             "explode": True,

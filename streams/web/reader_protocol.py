@@ -1,14 +1,15 @@
 """What the API needs of `streams.snapshots.reader.SnapshotReader`, so that tests can bring one that needs no Redis."""
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from datetime import date
 from typing import Protocol, TypeVar
 
 from aiohttp import web
 
 from aggregates.filters import Filters
+from aggregates.periods import Period
 from streams.outage import Outage
-from streams.snapshots.reader import Answer, Newest, Slices
+from streams.snapshots.reader import Answer, ListQuery, Newest, WholeList
 
 _Answer = TypeVar("_Answer")
 
@@ -16,22 +17,22 @@ _Answer = TypeVar("_Answer")
 class Reader(Protocol):
     """Reads published snapshots; every method raises `RedisError` when Redis is gone."""
 
-    async def accounts(self) -> list[str]:
+    async def accounts(self) -> Sequence[str]:
         """The accounts with a published report."""
 
     async def report(self, account_id: str) -> bytes | None:
         """The newest document, as published."""
 
     async def metrics(
-        self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
+        self, account_id: str, start: date, end: date, filters: Filters, *, compare: str | None = "previous"
     ) -> Answer:
-        """The metrics of `start` to `end`, both included, and of the period before.
+        """The metrics of `start` to `end`, both included, and of an earlier period.
 
         Raises `NoReport` and `RangeError`.
         """
 
-    async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
-        """The finest slices of `start` to `end`, both included, day by day. Raises `NoReport` and `RangeError`."""
+    async def list(self, account_id: str, days: Period | None, query: ListQuery) -> WholeList:
+        """A list of a range; without one, of all who wait. Raises `NoReport`, `RangeError` and `ListRefused`."""
 
     async def newest(self, account_id: str) -> Newest | None:
         """The newest revision."""
@@ -53,7 +54,7 @@ class Watched:
         self._reader = reader
         self._outage = outage
 
-    async def accounts(self) -> list[str]:
+    async def accounts(self) -> Sequence[str]:
         """As `Reader.accounts`."""
         return await self._answered(self._reader.accounts())
 
@@ -62,14 +63,14 @@ class Watched:
         return await self._answered(self._reader.report(account_id))
 
     async def metrics(
-        self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
+        self, account_id: str, start: date, end: date, filters: Filters, *, compare: str | None = "previous"
     ) -> Answer:
         """As `Reader.metrics`."""
-        return await self._answered(self._reader.metrics(account_id, start, end, filters, with_previous=with_previous))
+        return await self._answered(self._reader.metrics(account_id, start, end, filters, compare=compare))
 
-    async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
-        """As `Reader.slices`."""
-        return await self._answered(self._reader.slices(account_id, start, end, mask))
+    async def list(self, account_id: str, days: Period | None, query: ListQuery) -> WholeList:
+        """As `Reader.list`."""
+        return await self._answered(self._reader.list(account_id, days, query))
 
     async def newest(self, account_id: str) -> Newest | None:
         """As `Reader.newest`."""

@@ -12,32 +12,28 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from streams import gc as collector
-from streams.cli.preflight import Refused, page_access
 from streams.config import Config
 from streams.http.access_log import keep_requests_out_of_the_log
 from streams.http.authorization import ACCESS
 from streams.http.connections import serve
 from streams.http.errors import errors_as_json
-from streams.http.guards import add_security_headers, refuse_foreign_hosts
+from streams.http.guards import Refused, add_security_headers, refuse_foreign_hosts
 from streams.http.listening import cannot_listen
 from streams.http.metrics import PAGE_METRICS, HttpMetrics, PageMetrics, observing
 from streams.http.rate_limit import Rates, limiting
 from streams.http.tokens import Access
-from streams.logs import one_line
+from streams.logs import shown
 from streams.monitoring.probes import add_probes, while_redis_answers
 from streams.monitoring.server import MetricsServer
 from streams.outage import Outage
-from streams.http.access_log import AccessLogger, keep_requests_out_of_the_log
-from streams.http.guards import add_security_headers, is_loopback, refuse_foreign_hosts
-from streams.http.metrics import HttpMetrics, observing
-from streams.http.tokens import Access, FileAccess, TokensFileError
+from streams.redis import zone_data
 from streams.redis.clients import connect
 from streams.snapshots.reader import SnapshotReader
+from streams.web.access import page_access
 from streams.web.api import add_api
 from streams.web.errors import PAGE_FAILURES
 from streams.web.page import add_page
 from streams.web.reader_protocol import OUTAGE, READER, Reader, Watched
-from streams.web.reader_protocol import READER, Reader
 from streams.web.revisions import REVISIONS, Revisions
 
 logger = logging.getLogger(__name__)
@@ -105,6 +101,7 @@ def run(config: Config) -> int:
 
     async def beside(_: web.Application) -> AsyncIterator[None]:
         await server.start()
+        await zone_data.tell(redis, config.namespace)
         yield
         await server.stop()
         await redis.aclose()
@@ -123,5 +120,5 @@ def run(config: Config) -> int:
 
 
 def _refuse(reason: str) -> int:
-    print(one_line(f"mediana serve: {reason}"), file=sys.stderr)
+    print(shown(f"mediana serve: {reason}"), file=sys.stderr)
     return 2

@@ -16,7 +16,6 @@ from faust.app.base import BootStrategy
 from prometheus_client import CollectorRegistry
 
 from streams.config import Config
-from streams.fold.compiled_fold import CompiledFold
 from streams.intake.claims import Claims
 from streams.intake.membership import Membership
 from streams.intake.ownership import Ownership
@@ -24,17 +23,16 @@ from streams.intake.service import Intake
 from streams.intake.settings_feed import SettingsBatch
 from streams.kafka.dead_letters import DeadLetterLimit, DeadLetters
 from streams.monitoring.catalogue import WorkerMetrics
-from streams.records.columns import DecodedRun
 from streams.redis.clients import Client
 from streams.redis.keys import NamespaceKeys
 from streams.redis.ledger import RedisLedger
 from streams.redis.settings_store import RulesStore
-from streams.shard.batch import Batch, BatchProcessor
+from streams.shard.batch import Batch, BatchProcessor, Budget
 from streams.worker.housekeeping import Housekeeping
 from streams.worker.retention import Retention
+from streams.worker.sealing import Sealing
 from streams.worker.settings_agent import take_over_settings
 from streams.worker.settings_sweep import RulesSweep
-from streams.shard.batch import Batch, BatchProcessor, Budget
 
 logger = logging.getLogger(__name__)
 
@@ -81,13 +79,12 @@ def create_app(
     producer: AIOKafkaProducer,
     registry: CollectorRegistry,
     fail: Callable[[str], None],
-    compiled: CompiledFold | None = None,
 ) -> WorkerApp:
     """The app of one worker; call it inside the event loop that will run it.
 
     Clients are started and stopped by the caller, except that the intake stops both consumers when it hands over.
     `consumer` reads; `member` is in the group, and answers questions about the logs, for it never waits for records.
-    `fail` is called with a message when the worker cannot go on. `compiled` folds what it can, Python the rest.
+    `fail` is called with a message when the worker cannot go on.
     """
     app = WorkerApp(
         config.group_id,
@@ -102,15 +99,11 @@ def create_app(
     dead_letters = DeadLetters(producer, config.topics.dead_letters)
     limit = DeadLetterLimit(config.dead_letter_ratio, config.dead_letter_window, config.dead_letter_run)
     budget = Budget(config.batch_seconds, config.batch_memory)
-    processor = BatchProcessor(
-        rules, dead_letters, limit, metrics, config.lateness_ms, compiled=compiled, budget=budget
-    )
+    processor = BatchProcessor(rules, dead_letters, limit, metrics, config.lateness, budget=budget)
     claims = Claims(config, member, lambda shard: RedisLedger(client, keys.shard(shard), shard))
     batches = app.channel()
     settings = app.channel()
-    ownership = app.ownership = Ownership(
-        config, member, claims, rules, metrics, fail, DecodedRun if compiled is None else compiled.run_of
-    )
+    ownership = app.ownership = Ownership(config, member, claims, rules, metrics, fail)
     rules.until_read = ownership.until_settings_are_read
     options: dict[str, Any] = {"loop": app.loop, "beacon": app.beacon}
     # Faust's hints ask for its own events; whatever is put on a channel comes out of it.
@@ -148,8 +141,9 @@ def create_app(
         intake, member, client, metrics, config.watchdog_seconds, fail, **options
     )
     retention = Retention(ownership, client, metrics, config.retention_days, _today, **options)
-    rules_sweep = RulesSweep(ownership, client, metrics, config.lateness_ms, _today, **options)
-    for service in (housekeeping, retention, rules_sweep, intake):
+    rules_sweep = RulesSweep(ownership, client, metrics, config.lateness, _today, **options)
+    sealing = Sealing(ownership, client, metrics, config.lateness, **options)
+    for service in (housekeeping, retention, rules_sweep, sealing, intake):
         app.service(service)  # type: ignore[arg-type]  # an instance is as good as a class, says its code
     return app
 

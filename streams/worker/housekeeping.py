@@ -1,4 +1,4 @@
-"""What a worker does beside folding, every few seconds: look whether it is still right, and say how it does."""
+"""Periodic checks of a worker beside folding, and its gauges."""
 
 import asyncio
 import contextlib
@@ -79,6 +79,7 @@ class Housekeeping(Service):
             return
         try:
             await session.verify()
+            self._intake.ownership.outage.answered(feed.shard)
         except (SessionLost, Unavailable) as error:
             if feed.session is session:
                 self._intake.ownership.failed(feed, error)

@@ -1,4 +1,4 @@
-"""Forgets days past the retention horizon, a few at a time, by the shard's one writer and through its fence.
+"""Deletes days past the retention horizon, a few at a time, through the shard's fence.
 
 How far a round goes is not for this machine's clock alone to say (`streams.worker.horizon`).
 
@@ -11,10 +11,6 @@ from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any
 
-from mode import Service
-from redis.exceptions import RedisClusterException, RedisError
-
-from streams.errors import EngineError
 from streams.intake.ownership import Ownership
 from streams.intake.shard_feed import ShardFeed
 from streams.monitoring.catalogue import WorkerMetrics
@@ -24,6 +20,7 @@ from streams.redis.keys import split_day_member
 from streams.redis.ledger import Changes, DayWrite
 from streams.shard.session import Session
 from streams.worker.horizon import bounded_horizon, disagree, redis_day
+from streams.worker.upkeep import Upkeep, between_batches
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +28,11 @@ EVERY_SECONDS = 600.0
 DAYS_PER_COMMIT = 100
 
 
-class Retention(Service):
+class Retention(Upkeep):
     """Deletes old days of this worker's shards."""
 
-    mundane_level = "debug"
+    every_seconds = EVERY_SECONDS
+    purpose = "forgetting old days"
 
     def __init__(
         self,
@@ -43,12 +41,11 @@ class Retention(Service):
         metrics: WorkerMetrics,
         retention_days: int,
         today: Callable[[], date],
-        redis_today: Callable[[], Awaitable[date]] | None = None,
+        redis_today: Callable[[], Awaitable[date | None]] | None = None,
         **options: Any,
     ) -> None:
         """`today` is the day by this machine's clock, `redis_today` by Redis' (default: Redis is asked)."""
-        super().__init__(**options)
-        self._ownership = ownership
+        super().__init__(ownership, **options)
         self._client = client
         self._metrics = metrics
         self._kept_days = retention_days
@@ -58,41 +55,24 @@ class Retention(Service):
         self._newest: dict[int, int] = {}
         """Of each shard that was swept, the newest day that has data."""
 
-    @Service.task
-    async def _forget(self) -> None:
-        while not self.should_stop:
-            await self.sleep(EVERY_SECONDS)
-            for feed in list(self._ownership.shards.values()):
-                await self.sweep(feed)
-
-    async def sweep(self, feed: ShardFeed) -> None:
+    async def work(self, _feed: ShardFeed, session: Session, /) -> None:
         """Forget what one shard holds from before the horizon."""
-        session = feed.session
-        if session is None:
-            return
-        try:
-            clocks = await self._days_by_clocks()
-            oldest, old = await self._held(session, min(clocks) - self._kept_days)
-            # A shard may be quiet: what happened in another one is as good a witness of the time.
-            witnesses = (*clocks, max(self._newest.values(), default=0))
-            horizon = bounded_horizon(self._kept_days, witnesses, oldest, session.horizon)
-            old = [day for day in old if day[0] < horizon]
-            while old:
-                now, old = old[:DAYS_PER_COMMIT], old[DAYS_PER_COMMIT:]
-                if not await self._commit(session, horizon, now):
-                    return
-        except EngineError as error:
-            if feed.session is session:
-                self._ownership.failed(feed, error)
-        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
-            logger.debug("old days of shard %d stay until Redis answers: %r", feed.shard, error)
-        except Exception:
-            # A shard that folds is not stopped for days that stay a little longer.
-            logger.exception("forgetting old days of shard %d", feed.shard)
+        clocks = await self._days_by_clocks()
+        oldest, old = await self._held(session, min(clocks) - self._kept_days)
+        # A shard may be quiet: what happened in another one is as good a witness of the time.
+        witnesses = (*clocks, max(self._newest.values(), default=0))
+        horizon = bounded_horizon(self._kept_days, witnesses, oldest, session.horizon)
+        old = [day for day in old if day[0] < horizon]
+        while old:
+            now, old = old[:DAYS_PER_COMMIT], old[DAYS_PER_COMMIT:]
+            if not await self._commit(session, horizon, now):
+                return
 
-    async def _days_by_clocks(self) -> tuple[int, int]:
-        """The day by the clock here, and by Redis'."""
+    async def _days_by_clocks(self) -> tuple[int, ...]:
+        """The day by the clock here, and by Redis' where that can be had."""
         here, there = self._today(), await self._redis_today()
+        if there is None:
+            return (here.toordinal(),)
         clocks = here.toordinal(), there.toordinal()
         if disagree(clocks):
             self._clocks.failed(f"the clock here says {here}, Redis' {there}: no day is forgotten past the earlier one")
@@ -115,19 +95,15 @@ class Retention(Service):
         return oldest, old
 
     async def _commit(self, session: Session, horizon: int, days: list[tuple[int, str]]) -> bool:
-        """One slice, between two batches. False when the session ended: the next round will."""
-        while session.in_flight:
-            await session.at_rest()
-        if session.dropped:
-            return False
-        session.engage()
-        try:
+        """One slice, between two batches. False when the session ended."""
+
+        async def commit() -> bool:
             writes = [DayWrite(ordinal, account_id, whole=True) for ordinal, account_id in days]
             await session.commit(session.positions, Changes(days=writes, horizon=max(horizon, session.horizon)))
-        finally:
-            session.rest()
-        session.horizon = max(horizon, session.horizon)
-        for day in days:
-            session.days.forget(day)
-        self._metrics.expired_days.inc(len(days))
-        return True
+            session.horizon = max(horizon, session.horizon)
+            for day in days:
+                session.days.forget(day)
+            self._metrics.expired_days.inc(len(days))
+            return True
+
+        return bool(await between_batches(session, commit))

@@ -1,4 +1,4 @@
-"""`mediana worker`: run the app until it is told to stop, or cannot go on."""
+"""`mediana worker`: runs the app until it is stopped or cannot go on."""
 
 import asyncio
 import dataclasses
@@ -15,11 +15,8 @@ from streams import gc as collector
 from streams import logs
 from streams.config import Config
 from streams.errors import Fatal
-from streams.fold.compiled import load
-from streams.fold.compiled_fold import CompiledFold
 from streams.kafka import clients as kafka
 from streams.monitoring.server import MetricsServer
-from streams.records import fetch as raw_fetch
 from streams.redis.clients import connect
 from streams.worker.app import WorkerApp, create_app
 from streams.worker.startup import check_redis, find_partitions, open_namespace, patiently
@@ -103,12 +100,6 @@ async def _run(config: Config) -> int:
 
 async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], None]) -> WorkerApp:
     """Check everything, then start everything; what was started is stopped by the stack, in reverse."""
-    library, reason = load(config.fold)
-    logger.info("%s", reason)
-    fold = reader = None
-    if library is not None:
-        fold = CompiledFold(library, config.cache_accounts)
-        reader = raw_fetch.reader((config.topics.contacts, config.topics.conversations), fold.read)
     registry = CollectorRegistry()
     # From the first moment: a supervisor sees a worker that waits for its servers as live, and not ready.
     server = MetricsServer(registry, config.metrics_host, config.metrics_port)
@@ -119,11 +110,11 @@ async def _start(config: Config, stack: AsyncExitStack, end: Callable[[str], Non
     redis, broker = f"Redis at {config.redis_address}", f"Kafka at {config.kafka_bootstrap}"
     await patiently(redis, lambda: check_redis(client))
     partitions = await patiently(broker, lambda: find_partitions(config))
-    consumer = await _started(broker, lambda: kafka.event_consumer(config, reader), stack)
+    consumer = await _started(broker, lambda: kafka.event_consumer(config), stack)
     member = await _started(broker, lambda: kafka.group_member(config), stack)
     await patiently("Redis or Kafka", lambda: open_namespace(config, client, member, partitions))
     producer = await _started(broker, lambda: kafka.producer(config), stack)
-    app = create_app(config, client, consumer, member, producer, registry, end, fold)
+    app = create_app(config, client, consumer, member, producer, registry, end)
     server.ready = app.why_not_ready
     stack.push_async_callback(app.stop)
     await app.start()

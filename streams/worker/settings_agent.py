@@ -1,13 +1,13 @@
-"""Takes account settings over: from records of the accounts topic to the store."""
+"""Applies records of the accounts topic to the settings in Redis."""
 
 from schemas.accounts import decode_settings_record, encode_settings
 from schemas.errors import InvalidSettings
 from streams.intake.settings_feed import SettingsBatch
 from streams.kafka.dead_letters import DeadLetter, DeadLetters
+from streams.kafka.omitted import Omitted
 from streams.monitoring.catalogue import WorkerMetrics
 from streams.redis.settings_store import Change, RulesStore
 from streams.redis.usable_settings import UnusableSettings, compiled
-from streams.records.omitted import Omitted
 
 
 async def take_over_settings(

@@ -1,4 +1,4 @@
-"""Sweeps versions of settings that nothing needs any more from a shard's hash, by the shard's one writer.
+"""Deletes versions of settings that no journal names any more, through the shard's fence.
 
 Every commit stores the version of the settings it read events under, and the day: `rules-used` holds, per version, the
 last day on which it was the account's newest. An account that changes 400 kB of settings every day would otherwise
@@ -8,7 +8,7 @@ When is a version needed? Only to measure an answer again that was read under it
 another wait. Taking back what was counted needs no version at all: the journal keeps the numbers. So:
 
 - A conversation event is accepted within the lateness window behind its contact's newest event, and a contact's own
-  event is meant to come within `CONTACT_LATENESS_DAYS`. An answer that such an event changes was read under a version
+  event within a longer one. An answer that such an event changes was read under a version
   that was the newest at the time, at most that long ago: its day of last use is not older.
 - `kept_days` is the longer of both, and two days for clocks and the end of a day. A version whose last use is longer
   ago is deleted, in one commit with its mark, through the fence like everything else.
@@ -21,15 +21,12 @@ another wait. Taking back what was counted needs no version at all: the journal 
 A version whose mark lies in the future, by a clock that was ahead, is marked anew with today and goes later.
 """
 
-import logging
 from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from mode import Service
-
+from aggregates.history import Lateness
 from aggregates.localtime import EPOCH_DAY
-from streams.errors import EngineError
 from streams.intake.ownership import Ownership
 from streams.intake.shard_feed import ShardFeed
 from streams.monitoring.catalogue import WorkerMetrics
@@ -37,65 +34,44 @@ from streams.redis.clients import Client
 from streams.redis.keys import split_rules_field
 from streams.redis.ledger import Changes
 from streams.shard.session import Session
-
-logger = logging.getLogger(__name__)
+from streams.worker.upkeep import Upkeep, between_batches
 
 EVERY_SECONDS = 3_600.0
 VERSIONS_PER_COMMIT = 500
-
-CONTACT_LATENESS_DAYS = 30
-"""How late a contact's own event is expected at most; one that comes later is still applied."""
 
 _MARGIN_DAYS = 2
 _DAY_MS = 86_400_000
 
 
-def kept_days(lateness_ms: int) -> int:
+def kept_days(lateness: Lateness) -> int:
     """How long a version is kept after its last use."""
-    return max(CONTACT_LATENESS_DAYS, -(-lateness_ms // _DAY_MS)) + _MARGIN_DAYS
+    return -(-lateness.longest_us // (1000 * _DAY_MS)) + _MARGIN_DAYS
 
 
-class RulesSweep(Service):
+class RulesSweep(Upkeep):
     """Sweeps this worker's shards."""
 
-    mundane_level = "debug"
+    every_seconds = EVERY_SECONDS
+    purpose = "the sweep of old settings"
 
     def __init__(
         self,
         ownership: Ownership,
         client: Client,
         metrics: WorkerMetrics,
-        lateness_ms: int,
+        lateness: Lateness,
         today: Callable[[], date],
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self._ownership = ownership
+        super().__init__(ownership, **options)
         self._client = client
         self._metrics = metrics
-        self._kept_days = kept_days(lateness_ms)
+        self._kept_days = kept_days(lateness)
         self._today = today
 
-    @Service.task
-    async def _sweep_all(self) -> None:
-        while not self.should_stop:
-            await self.sleep(EVERY_SECONDS)
-            for feed in list(self._ownership.shards.values()):
-                await self.sweep(feed)
-
-    async def sweep(self, feed: ShardFeed) -> None:
+    async def work(self, _feed: ShardFeed, session: Session, /) -> None:
         """Sweep one shard."""
-        session = feed.session
-        if session is None:
-            return
-        try:
-            await self.sweep_session(session)
-        except EngineError as error:
-            if feed.session is session:
-                self._ownership.failed(feed, error)
-        except Exception:
-            # A shard that folds is not stopped for settings that stay a little longer.
-            logger.exception("sweeping old settings of shard %d", feed.shard)
+        await self.sweep_session(session)
 
     async def sweep_session(self, session: Session) -> None:
         """Sweep the shard of a session. Raises what its commits raise."""
@@ -118,22 +94,18 @@ class RulesSweep(Service):
                 return
 
     async def _commit(self, session: Session, oldest: int, changes: Changes) -> bool:
-        """Between two batches. False when the session ended: the next round will."""
-        while session.in_flight:
-            await session.at_rest()
-        if session.dropped:
-            return False
-        session.engage()
-        try:
+        """One slice, between two batches. False when the session ended."""
+
+        async def commit() -> bool:
             gone = {name: split_rules_field(name) for name in changes.rules_gone}
             # A batch since the scan may have used one of them again.
-            used = {version for version in gone.values() if session.stored_rules.get(version, -1) >= oldest}
+            used = {version for version in gone.values() if (session.stored_rules.last_used(*version) or -1) >= oldest}
             changes.rules_gone = [name for name, version in gone.items() if version not in used]
             await session.commit(session.positions, changes)
             for version in gone.values():
                 if version not in used:
-                    session.stored_rules.pop(version, None)
-        finally:
-            session.rest()
-        self._metrics.expired_settings.inc(len(changes.rules_gone))
-        return True
+                    session.stored_rules.forget(*version)
+            self._metrics.expired_settings.inc(len(changes.rules_gone))
+            return True
+
+        return bool(await between_batches(session, commit))

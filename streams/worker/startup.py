@@ -1,4 +1,4 @@
-"""What must be right before a worker reads its first record: topics, Redis' settings, the namespace's ledgers."""
+"""Checks before the first record is read: topics, Redis' settings, the namespace's ledgers."""
 
 import asyncio
 import logging
@@ -45,7 +45,7 @@ class Partitions(NamedTuple):
 async def patiently(what: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
     """Ask until a server answers, saying so once. Raises `Fatal` when it refuses us for good."""
     delay = 0.25
-    outage = Outage(what, logger)
+    outage = Outage(what, logger, settled_seconds=0)  # it is asked once more and never again
     while True:
         try:
             answer = await ask()

@@ -18,7 +18,7 @@ from bench.harness.task import Measured, Task, decode_item
 from bench.harness.traffic import events_of, plan_of
 from schemas.events import encode_event
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "develop"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -140,11 +140,8 @@ def test_the_worker_is_measured_with_its_default_settings(monkeypatch: pytest.Mo
     given = {name for name in environment(task, 1234) if name.startswith("MEDIANA_")}
     assert given == {
         *("MEDIANA_KAFKA_BOOTSTRAP", "MEDIANA_REDIS_URL", "MEDIANA_TOPIC_PREFIX", "MEDIANA_NAMESPACE"),
-        *("MEDIANA_METRICS_PORT", "MEDIANA_LOG_LEVEL", "MEDIANA_FOLD"),
+        *("MEDIANA_METRICS_PORT", "MEDIANA_LOG_LEVEL"),
     }
-    # A number of the fold in Python must not pass for one of the compiled fold.
-    assert environment(task, 1234)["MEDIANA_FOLD"] == "compiled"
-    assert environment(msgspec.structs.replace(task, lane="mediana_python"), 1234)["MEDIANA_FOLD"] == "python"
 
 
 def test_the_use_of_a_process_is_read_whatever_its_name(tmp_path: Path) -> None:
@@ -167,4 +164,6 @@ def test_the_page_shows_the_numbers_that_lie_beside_it() -> None:
     results = from_json((DOCS / "performance" / "results.json").read_bytes())
     page = (DOCS / "performance.md").read_text(encoding="utf-8")
     shown = page.partition("<!-- bench: begin -->\n")[2].partition("\n<!-- bench: end -->")[0]
-    assert shown == markdown(results), "run BENCH_CHARTS=docs/performance make bench, and copy table.md into the page"
+    assert shown == markdown(results), (
+        "run BENCH_CHARTS=docs/develop/performance make bench, and copy table.md into the page"
+    )

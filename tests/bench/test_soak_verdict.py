@@ -10,7 +10,7 @@ from bench.soak.truth import Truth
 from bench.soak.verdict import Finding, Limits, bytes_per_contact, grows, judge, line, passed, report, table
 
 LIMITS = Limits(retained_days=10, rate=100.0, accounts=2, partitions=4, sweep_days=1.0)
-TRUTH = Truth(counters_compared=1_000, figures_compared=500, differences=[])
+TRUTH = Truth(facts_compared=1_000, figures_compared=500, differences=[])
 FIRST_DAY = 739_000
 
 
@@ -20,7 +20,7 @@ def sample(minute: int) -> Sample:
     contacts = Kind(60 * minute, 60 * minute * 900.0)
     chunks = Kind(minute, minute * 1_200.0)
     days = Kind(8 * kept, 8 * kept * 5_000.0)
-    cubes = Kind(2 * kept, 2 * kept * 20_000.0)
+    blocks = Kind(2 * kept, 2 * kept * 20_000.0)
     return Sample(
         seconds=60.0 * minute,
         day=FIRST_DAY + minute,
@@ -32,14 +32,14 @@ def sample(minute: int) -> Sample:
             "worker 1": Program(60.0 + min(minute, 10) + minute % 2, 2, 15),
             "snapshotter": Program(50.0 + minute % 3, 1, 9),
         },
-        redis_bytes=int(2e6 + contacts.bytes + chunks.bytes + days.bytes + cubes.bytes),
+        redis_bytes=int(2e6 + contacts.bytes + chunks.bytes + days.bytes + blocks.bytes),
         contacts=contacts,
         chunks=chunks,
         days=days,
-        fields=8 * kept * 40,
+        open_days=2,
         oldest_day=FIRST_DAY + max(0, minute - 10),
-        cubes=cubes,
-        oldest_cube=FIRST_DAY + max(0, minute - 10),
+        blocks=blocks,
+        oldest_block=FIRST_DAY + max(0, minute - 10),
     )
 
 
@@ -97,20 +97,20 @@ def test_days_that_never_expire_are_told() -> None:
     found = wrong(judge(run(keep), LIMITS, TRUTH, []))
     # 60 days at the end, 45 in the middle of the second half: a third more than in its beginning.
     assert found == [
-        "no counters from before the horizon",
-        "never more than 128 days of counters are kept in the second half",
-        "counters and published days grow by at most 25% over the second half",
+        "no facts from before the horizon",
+        "never more than 128 days of facts are kept in the second half",
+        "facts and published days grow by at most 25% over the second half",
     ]
 
 
 def test_published_days_that_nobody_sweeps_are_told() -> None:
     def keep(each: Sample) -> Sample:
         more = 2.0 * 20_000 * each.seconds / 60
-        cubes = Kind(each.cubes.count, each.cubes.bytes + more)
-        return msgspec.structs.replace(each, cubes=cubes, redis_bytes=each.redis_bytes + int(more))
+        blocks = Kind(each.blocks.count, each.blocks.bytes + more)
+        return msgspec.structs.replace(each, blocks=blocks, redis_bytes=each.redis_bytes + int(more))
 
     assert wrong(judge(run(keep), LIMITS, TRUTH, [])) == [
-        "counters and published days grow by at most 25% over the second half"
+        "facts and published days grow by at most 25% over the second half"
     ]
 
 
@@ -124,7 +124,7 @@ def test_keys_that_nobody_counts_are_told_by_what_redis_grows_by() -> None:
 
 
 def test_published_days_from_before_the_horizon_are_told() -> None:
-    found = wrong(judge(run(lambda each: msgspec.structs.replace(each, oldest_cube=FIRST_DAY)), LIMITS, TRUTH, []))
+    found = wrong(judge(run(lambda each: msgspec.structs.replace(each, oldest_block=FIRST_DAY)), LIMITS, TRUTH, []))
     assert found == ["no published days from before the horizon"]
 
 
@@ -135,21 +135,19 @@ def test_workers_that_fall_behind_are_told() -> None:
 
 def test_a_worker_that_ends_and_a_comparison_that_could_not_be_made_are_told() -> None:
     found = wrong(judge(run(), LIMITS, None, ["worker 1 ended by itself (1): boom"]))
-    assert found == ["no program ended by itself", "counters and reports equal a batch recomputation"]
+    assert found == ["no program ended by itself", "facts and reports equal a batch recomputation"]
 
 
 def test_one_different_number_is_enough() -> None:
-    truth = Truth(
-        counters_compared=1_000, figures_compared=500, differences=["andes 2026-01-02: 1 of 9 counters differ"]
-    )
+    truth = Truth(facts_compared=1_000, figures_compared=500, differences=["andes 2026-01-02: 1 of 9 facts differ"])
     findings = judge(run(), LIMITS, truth, [])
-    assert wrong(findings) == ["counters and reports equal a batch recomputation"]
+    assert wrong(findings) == ["facts and reports equal a batch recomputation"]
     assert "andes 2026-01-02" in report(findings)
 
 
 def test_having_compared_nothing_is_no_pass() -> None:
-    truth = Truth(counters_compared=0, figures_compared=0, differences=[])
-    assert wrong(judge(run(), LIMITS, truth, [])) == ["counters and reports equal a batch recomputation"]
+    truth = Truth(facts_compared=0, figures_compared=0, differences=[])
+    assert wrong(judge(run(), LIMITS, truth, [])) == ["facts and reports equal a batch recomputation"]
 
 
 def test_a_short_run_says_what_it_is_too_short_to_tell() -> None:
@@ -158,7 +156,7 @@ def test_a_short_run_says_what_it_is_too_short_to_tell() -> None:
     assert passed(findings)
     summary = line(samples, findings, TRUTH)["soak"]
     assert "memory of worker 1 grows by at most 5% over the second half" in summary["not_judged"]
-    assert "no counters from before the horizon" in summary["not_judged"]
+    assert "no facts from before the horizon" in summary["not_judged"]
     assert summary["wrong"] == []
 
 
@@ -169,7 +167,7 @@ def test_a_run_without_samples_is_told_without_failing() -> None:
     assert line([], findings, None)["soak"]["events"] == 0
 
 
-def test_a_contact_is_its_state_and_its_share_of_the_archive() -> None:
+def test_a_contact_is_its_state_and_its_share_of_the_older_entries() -> None:
     # 60 contacts of 900 bytes, and one chunk of 1,200 among them.
     assert bytes_per_contact(sample(1)) == pytest.approx(920.0)
 

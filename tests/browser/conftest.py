@@ -7,7 +7,6 @@ import pytest_asyncio
 
 from tests import programs
 from tests.browser.chromium import Browser, open_browser
-from tests.browser.chromium import Browser, find_browser, open_browser
 from tests.support.fake_reader import FakeReader
 
 

@@ -3,7 +3,8 @@
 Rounds of traffic from several accounts flow through workers on a real Kafka and a real Redis, while faults drawn from
 the seed strike (`faults`), most often one at a time, sometimes two at once. After each round everything is applied and
 published, and every number of every account is compared with what an independent program makes of the topics
-(`verdict`). Why there is one right report whatever the interleaving: `traffic`.
+(`verdict`). So is every revision that was published meanwhile: with exactly the records before the positions that it
+names (`revisions`). Why there is one right report whatever the interleaving: `traffic`.
 
 On stderr a line for each round and a table; on stdout one line of JSON, the last. The exit status is 1 when any number
 differs, when a worker ends unasked, or when anything sent is not applied.
@@ -24,6 +25,7 @@ from pathlib import Path
 from random import Random
 
 from tests.faults.faults import FAULTS
+from tests.faults.revisions import Revisions
 from tests.faults.stage import SHARDS, Stage, Stall
 from tests.faults.traffic import DAY_MS, ROUND_MS, Traffic
 from tests.faults.verdict import Verdict
@@ -43,6 +45,10 @@ class Result:
     too_late: int = 0
     rounds: int = 0
     compared: int = 0
+    revisions: int = 0
+    """Revisions published meanwhile that were compared with the records before their positions."""
+    skipped: int = 0
+    """Revisions that were replaced before they were seen."""
     refusals: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     acted: Counter[str] = field(default_factory=Counter)
@@ -65,6 +71,7 @@ class Result:
             "",
             f"{self.events} events in {self.rounds} rounds, {self.too_late} of them too late on purpose",
             f"{self.compared} numbers compared, {len(self.differences)} differ",
+            f"{self.revisions} revisions compared with the records before their positions, {self.skipped} not seen",
             f"{self.refusals} commits refused by Redis",
             *(f"differs: {line}" for line in self.differences[:MOST_DIFFERENCES_TOLD]),
             *(f"problem: {line}" for line in self.problems),
@@ -96,7 +103,16 @@ class Campaign:
         self._last_round_ms = int(time.time()) * 1_000 - ROUND_MS
         self.traffic = Traffic(seed, begin_ms)
         begin = dt.datetime.fromtimestamp(begin_ms / 1000, dt.UTC).date() - dt.timedelta(1)
+        accounts = [each["account_id"] for each in self.traffic.accounts]
+        self.revisions = Revisions(stage.client, stage.config.namespace, accounts, begin)
+        self._watching: asyncio.Task[None] | None = None
         self.verdict = Verdict(stage.config, SHARDS, stage.client, begin, Random(seed + 1))
+
+    async def close(self) -> None:
+        """Watch no longer."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait((self._watching,))
 
     async def open(self) -> None:
         """Settings, two workers, a first round without faults and a first copy of Redis."""
@@ -104,6 +120,7 @@ class Campaign:
             await self._stage.send_settings(settings)
         for _ in range(2):
             await self._stage.start_worker()
+        self._watching = asyncio.create_task(self.revisions.watch())
         await self._round([], 4)
         self._stage.keep_copy()
 
@@ -139,8 +156,9 @@ class Campaign:
             return
         settled = time.monotonic()
         await self._stage.publish()
-        differences = await self.verdict.differences()
+        differences = await self.verdict.differences(self.revisions.take())
         result = self.result
+        result.revisions, result.skipped = self.verdict.revisions, self.revisions.skipped
         result.rounds += 1
         result.differences += differences
         result.problems += self._stage.problems
@@ -178,7 +196,11 @@ class Campaign:
 async def run(seed: int, seconds: float, folder: Path, faults: Collection[str] = FAULTS) -> Result:
     """A whole campaign with servers of its own, whose data and logs go to the folder."""
     async with Stage(folder) as stage:
-        return await Campaign(stage, seed, faults).run(seconds)
+        campaign = Campaign(stage, seed, faults)
+        try:
+            return await campaign.run(seconds)
+        finally:
+            await campaign.close()
 
 
 def main() -> int:

@@ -9,12 +9,14 @@ import signal
 from collections.abc import Awaitable, Callable
 from random import Random
 
+from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis as RedisClient
 
+from streams.kafka.clients import client_options
 from streams.local.ports import LOOPBACK
 from tests.faults.disk import append_only_file, fill_disk, free_disk, torn
 from tests.faults.proxy import Moment, Proxy, Trap
-from tests.faults.stage import REDIS_TIMEOUT_SECONDS, SESSION_SECONDS, Stage, Worker
+from tests.faults.stage import REDIS_TIMEOUT_SECONDS, SESSION_SECONDS, SHARDS, Stage, Worker
 
 MOST_WORKERS = 4
 PAST_SESSION_SECONDS = SESSION_SECONDS + 2.5
@@ -114,6 +116,52 @@ async def commit_of_a_zombie(stage: Stage, dice: Random) -> bool:
     await asyncio.sleep(dice.uniform(0.2, 1))
     worker.process.resume()
     return stage.refusals() > before
+
+
+# --- snapshotters ---------------------------------------------------------------------------------------------------
+
+
+async def snapshotter_killed(stage: Stage, dice: Random) -> None:
+    """`kill -9` of one of two, wherever it is, and a new one after a while."""
+    snapshotter = dice.choice(stage.snapshotters)
+    await asyncio.to_thread(snapshotter.kill)
+    await stage.free_lock()
+    await asyncio.sleep(dice.uniform(0, 3))
+    snapshotter.start()
+
+
+async def snapshotter_frozen(stage: Stage, dice: Random) -> None:
+    """One of two is stopped wherever it is, loses its lock meanwhile if it had it, and goes on."""
+    snapshotter = dice.choice(stage.snapshotters)
+    snapshotter.pause()
+    try:
+        await stage.free_lock()
+        await asyncio.sleep(dice.uniform(2, 9))
+    finally:
+        snapshotter.resume()
+
+
+# --- producers ------------------------------------------------------------------------------------------------------
+
+
+async def bomb_sent(stage: Stage, dice: Random) -> None:
+    """Forty megabytes in a batch of some kilobytes: more than a worker reads of one. What is left out has a letter."""
+    size = 1 << 20
+    producer = AIOKafkaProducer(
+        **client_options(stage.config),
+        compression_type=dice.choice(("gzip", "lz4", "zstd")),
+        max_batch_size=80 * size,
+        max_request_size=80 * size,
+        linger_ms=1_000,
+    )
+    await producer.start()
+    try:
+        topics = stage.config.topics
+        topic, partition = dice.choice((topics.contacts, topics.conversations)), dice.randrange(SHARDS)
+        sent = [await producer.send(topic, b"0" * size, key=b"bomb", partition=partition) for _ in range(40)]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
 
 
 # --- Redis ----------------------------------------------------------------------------------------------------------
@@ -346,8 +394,10 @@ FAULTS: dict[str, Fault] = {
     for fault in (
         *(worker_killed, all_workers_killed, scaled_up, scaled_down, rolling_restart, worker_frozen),
         *(commit_of_a_zombie, commit_cut, commit_late, redis_slow),
+        *(snapshotter_killed, snapshotter_frozen),
         *map(_by_turns, (redis_killed, redis_torn, redis_restored, redis_rolled_back, replica_promoted)),
         *map(_by_turns, (redis_frozen, redis_full, disk_full, redis_without_replicas)),
+        bomb_sent,
         *(broker_killed, broker_frozen, broker_cut_off, broker_away_in_a_backlog),
     )
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
+from streams.kafka.clients import client_options
 from tests.support.cluster import Site
 
 ACCOUNT = "flood"
@@ -20,7 +21,7 @@ ZEROS = b"0" * 9
 async def flood(site: Site, count: int, shards: range, padding: int = 0) -> None:
     """Send so many messages of an account of their own, in equal shares to these shards."""
     topic = site.config.topics.conversations
-    producer = AIOKafkaProducer(**site.config.kafka_options(), max_batch_size=4 << 20, compression_type="lz4")
+    producer = AIOKafkaProducer(**client_options(site.config), max_batch_size=4 << 20, compression_type="lz4")
     # Encoded once: only the number of the event and of the contact differ, and all numbers are of one length.
     event = b'{"id":"f%b","type":"message.received","account_id":"flood","contact_id":"f%b","occurred_at":"%b",'
     event += b'"conversation_id":"v","channel":"sms","padding":"' + b"x" * padding + b'"}'

@@ -22,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from streams.config import Config, Secret
-from streams.kafka.clients import TopicPartition
+from streams.kafka.clients import TopicPartition, client_options
 from streams.kafka.log_end import LogEnds
 from streams.local.kafka import Kafka
 from streams.local.ports import LOOPBACK, free_port
@@ -85,6 +85,8 @@ class Stage:
         self.redis_door = Proxy(self.primary.port)
         """The way of the campaign itself and of the snapshotter; it only follows the primary."""
         self.workers: list[Worker] = []
+        self.snapshotters: list[Process] = []
+        """Two, which take turns by their lock."""
         self.problems: list[str] = []
         """What went wrong beside the numbers: a worker that ended by itself, say."""
         self._gone: list[Worker] = []
@@ -109,26 +111,16 @@ class Stage:
             self.client: Any = connect(self.config)
             await self._create_topics()
             self._producer = AIOKafkaProducer(
-                **self.config.kafka_options(), enable_idempotence=True, linger_ms=5, request_timeout_ms=60_000
+                **client_options(self.config), enable_idempotence=True, linger_ms=5, request_timeout_ms=60_000
             )
             await self._producer.start()
-            self._consumer = AIOKafkaConsumer(**self.config.kafka_options())
+            self._consumer = AIOKafkaConsumer(**client_options(self.config))
             await self._consumer.start()
             self._ends = LogEnds(self.config)
             self._snapshotter = Snapshotter(self.client, self.config, self._ends)
-            self._watch = Process(
-                "snapshotter",
-                [sys.executable, "-m", "streams.cli.main", "snapshot", "--watch"],
-                log_path=self._folder / "snapshotter.log",
-                environment=self._environment(
-                    {
-                        "MEDIANA_REDIS_URL": str(self.config.redis_url),
-                        "MEDIANA_SNAPSHOT_INTERVAL_SECONDS": "4",
-                        "MEDIANA_SNAPSHOTTER_METRICS_PORT": "0",
-                    }
-                ),
-            )
-            self._watch.start()
+            for name in ("snapshotter-a", "snapshotter-b"):
+                self.snapshotters.append(self._snapshotter_process(name))
+                self.snapshotters[-1].start()
         except BaseException:
             await asyncio.to_thread(self._kill)
             raise
@@ -145,15 +137,29 @@ class Stage:
     def _kill(self) -> None:
         for worker in self.workers:
             worker.process.kill()
-        if hasattr(self, "_watch"):
-            self._watch.kill()
+        for snapshotter in self.snapshotters:
+            snapshotter.kill()
         for server in (self.kafka, self.primary, self.replica):
             server.kill()
+
+    def _snapshotter_process(self, name: str) -> Process:
+        return Process(
+            name,
+            [sys.executable, "-m", "streams.cli.main", "snapshot", "--watch"],
+            log_path=self._folder / f"{name}.log",
+            environment=self._environment(
+                {
+                    "MEDIANA_REDIS_URL": str(self.config.redis_url),
+                    "MEDIANA_SNAPSHOT_INTERVAL_SECONDS": "4",
+                    "MEDIANA_SNAPSHOTTER_METRICS_PORT": "0",
+                }
+            ),
+        )
 
     async def _create_topics(self) -> None:
         topics = self.config.topics
         counts = {topics.contacts: SHARDS, topics.conversations: SHARDS, topics.accounts: 1, topics.dead_letters: 1}
-        admin = AIOKafkaAdminClient(**self.config.kafka_options())
+        admin = AIOKafkaAdminClient(**client_options(self.config))
         await admin.start()
         try:
             await admin.create_topics([NewTopic(name, count, 1) for name, count in counts.items()])
@@ -175,7 +181,10 @@ class Stage:
     # --- workers -----------------------------------------------------------------------------------------------------
 
     async def start_worker(self) -> Worker:
-        """Another worker. Small batches make many commits, caches smaller than what is known make many reads."""
+        """Another worker. Small batches and budgets make many commits, small caches many reads.
+
+        What rests is made small at once, so that days are sealed and opened, and contacts shrink, while faults strike.
+        """
         self._started += 1
         proxy = Proxy(self.primary.port)
         await proxy.start()
@@ -184,13 +193,14 @@ class Stage:
             "MEDIANA_KAFKA_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
             "MEDIANA_METRICS_PORT": "0",
             "MEDIANA_BATCH_EVENTS": "60",
+            "MEDIANA_BATCH_SECONDS": "0.01",
             "MEDIANA_CACHE_CONTACTS": "60",
-            "MEDIANA_CACHE_FIELDS": "1000",
+            "MEDIANA_CACHE_DAYS": "30",
         }
         name = f"worker-{self._started}"
         process = Process(
             name,
-            [sys.executable, "-m", "streams.cli.main", "worker"],
+            [sys.executable, "-m", "tests.faults.sabotage", "small_and_soon", "worker"],
             log_path=self._folder / f"{name}.log",
             environment=self._environment(settings),
         )
@@ -305,6 +315,10 @@ class Stage:
         """Publish what changed since the last time, whoever published then."""
         await self._break_lock()
         await self._snapshotter.publish(all_accounts=False)
+
+    async def free_lock(self) -> None:
+        """Let the snapshotter's lock end now, as it does by itself a minute after its holder went silent."""
+        await self.client.delete(SnapshotterKeys(NAMESPACE).lock)
 
     async def _break_lock(self) -> None:
         """Free the snapshotter's lock if its holder lost it with its connection; it would be free in a minute."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 import orjson
 from aiokafka import AIOKafkaProducer
 
+from streams.kafka.clients import client_options
 from tests.support.cluster import Counters, Site, folded
 
 EVERY_SECONDS = 0.1
@@ -29,7 +30,7 @@ class SteadyTraffic:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._producer = AIOKafkaProducer(**site.config.kafka_options(), linger_ms=0)
+        self._producer = AIOKafkaProducer(**client_options(site.config), linger_ms=0)
         self._names = _names(site.partitions)
         self._ended = False
         self.sent: list[bytes] = []

@@ -64,7 +64,7 @@ async def test_a_broker_that_stalls_in_a_backlog_makes_nothing_too_late(
             assert stalled_at < len(events) / 2  # it stalled in the middle
             await site.wait_for(lambda applied: applied == len(events))
             assert await site.dead_letters() == []
-            assert await site.counters() == folded([], events)
+            assert await site.facts() == folded([], events)
             assert await site.stop(worker) == [0]
         finally:
             broker.resume()

@@ -1,19 +1,25 @@
 """A short campaign with one of each main fault; `make chaos` runs long ones, drawn from a seed."""
 
+import datetime as dt
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from streams.snapshots.manifest import PublicKeys, load_revision
 from tests.faults.campaign import Campaign, Result
-from tests.faults.stage import Stage
+from tests.faults.revisions import Seen
+from tests.faults.stage import SHARDS, Stage
 from tests.faults.traffic import DAY_MS, SPAN_MS, SPREAD_MS, Send, Traffic
+from tests.faults.verdict import read_topics
 from tests.oracle.arrival import split
 from tests.oracle.instants import instant_us
 
 ROUNDS = (
     ("commit_of_a_zombie",),
     ("worker_killed", "commit_cut"),
+    ("snapshotter_frozen", "snapshotter_killed"),
     ("redis_killed",),
     ("redis_rolled_back", "scaled_down"),
     ("replica_promoted",),
@@ -29,8 +35,11 @@ async def test_every_number_is_right_after_each_of_the_main_faults(tmp_path: Pat
         for faults in ROUNDS:
             await run.strike(faults, traffic_seconds=4)
             assert run.result.passed, run.result.table()
+        await run.close()
         result = run.result
         assert result.rounds == len(ROUNDS) + 1
+        assert result.revisions > 2 * result.rounds, "revisions of the middle of a round are compared too"
+        assert result.skipped < result.revisions / 10
         assert result.compared > 100_000
         assert result.too_late > 0
         # A guard that never acts was not tested.
@@ -38,16 +47,35 @@ async def test_every_number_is_right_after_each_of_the_main_faults(tmp_path: Pat
             assert result.acted[fault] == 1, result.table()
         assert result.refusals > 0
         await assert_a_wrong_number_is_seen(stage, run)
+        await assert_a_wrong_prefix_is_seen(stage, run)
 
 
 async def assert_a_wrong_number_is_seen(stage: Stage, run: Campaign) -> None:
     """A verdict that cannot fail proves nothing: here is a record that no worker reads."""
-    contact = next(send for send in run.traffic.round(100) if send.event and send.event["type"] == "contact.created")
+    known = {f"c{number}" for number in range(len(run.traffic._people))}
+    events = ((send, send.event) for send in run.traffic.round(100) if send.event is not None)
+    contact = next(
+        send for send, event in events if event["type"] == "contact.created" and event["contact_id"] not in known
+    )
     for worker in stage.workers:
         worker.process.pause()
     await stage.send([contact], rate=100)
     differences = await run.verdict.differences()
     assert any(".new_contacts.total" in line for line in differences)
+
+
+async def assert_a_wrong_prefix_is_seen(stage: Stage, run: Campaign) -> None:
+    """A revision that says it is of fewer records than it has counted."""
+    revision = await load_revision(stage.client, PublicKeys(stage.config.namespace, "utc"), with_document=True)
+    assert revision is not None
+    assert revision.document is not None
+    short = msgspec.structs.replace(
+        revision.manifest, positions={shard: (a, b // 2) for shard, (a, b) in revision.manifest.positions.items()}
+    )
+    seen = Seen("utc", short, revision.document, None, dt.datetime.now(dt.UTC).date())
+    topics = await read_topics(stage.config, SHARDS)
+    assert run.verdict._prefix(topics, msgspec.structs.replace(seen, manifest=revision.manifest)) == []
+    assert run.verdict._prefix(topics, seen) != []
 
 
 def test_the_line_for_programs_says_what_was_done_and_what_was_found() -> None:

@@ -83,7 +83,7 @@ async def test_everything_works_on_a_cluster_one_of_whose_nodes_dies_and_comes_b
             assert worker.poll() is None
             await asyncio.to_thread(away.start)
             await all_applied(site, range(SHARDS))
-            assert await site.counters() == folded(accounts, events)
+            assert await site.facts() == folded(accounts, events)
             await publish(site)
             assert (await next_event(announcements))["revision"] == 2
             answer = await page.get(f"/api/v1/accounts/acc0/metrics?from={RANGE[1]}&to={RANGE[3]}")

@@ -5,7 +5,6 @@ Each guard of the protocol has a test that takes it out and sees the numbers go 
 
 import dataclasses
 import random
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +72,9 @@ def disturbed(seed: int, *, rollbacks: bool, settings: bool = False) -> World:
     dice = random.Random(seed)
     world = World(contacts=3)
     world.rebalances.seed(seed)
+    world.seals.seed(seed)
+    # Commits of sealing part the sequence numbers of two workers, which makes some guards harder to see.
+    world.sealed_share = 0.3 if seed % 2 else 0.0
     copies = [world.redis.copied()]
 
     def start() -> Any:
@@ -132,7 +134,7 @@ def test_two_workers_and_a_redis_that_goes_back() -> None:
 def test_settings_that_change_meanwhile_never_mix_two_histories() -> None:
     for seed in SEEDS:
         world = disturbed(seed, rollbacks=True, settings=True)
-        assert world.is_consistent(), f"seed {seed}"
+        assert not world.contradictions(), f"seed {seed}"
 
 
 # --- each guard, taken out ------------------------------------------------------------------------------------------
@@ -146,16 +148,11 @@ def goes_wrong() -> bool:
     """
     for seed in SEEDS:
         try:
-            if not disturbed(seed, rollbacks=True, settings=True).is_consistent():
+            if disturbed(seed, rollbacks=True, settings=True).contradictions():
                 return True
-        except Exception:  # noqa: BLE001 - a negative counter, say
+        except Exception:  # noqa: BLE001 - a negative total, or totals that are not those of the facts
             return True
     return False
-
-
-def test_without_claim_tokens_it_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "token_hex", lambda size: "0" * size)
-    assert goes_wrong()
 
 
 def test_without_the_fence_of_reads_it_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +238,7 @@ def test_without_the_start_of_a_batch_its_records_would_be_lost() -> None:
     run(work(world, passing=vanishing))
     assert (world.lost, vanishing.vanished) == (0, 4)
     assert not world.is_right()
-    assert world.counters() != world.expected()
+    assert world.facts() != world.expected()
 
 
 def test_steps_are_where_commands_are() -> None:

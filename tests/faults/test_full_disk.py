@@ -31,13 +31,13 @@ async def test_a_full_disk_makes_workers_wait_and_loses_nothing(
             assert worker.poll() is None
             free_disk(server)
             await site.wait_for(lambda applied: applied == len(events))
-            assert await site.counters() == folded(accounts, events)
+            assert await site.facts() == folded(accounts, events)
             # What was acknowledged is on the disk: the file alone brings it back.
             assert await site.stop(worker) == [0]
             await asyncio.to_thread(server.stop)
             await asyncio.to_thread(server.start)
             await site.client.connection_pool.disconnect()
-            assert await site.counters() == folded(accounts, events)
+            assert await site.facts() == folded(accounts, events)
         finally:
             await site.close()
 
@@ -60,7 +60,7 @@ async def test_redis_that_comes_back_with_half_a_command_at_the_end_of_its_file_
             assert "truncated" in server.process.log_text()  # type: ignore[union-attr]
             await site.client.connection_pool.disconnect()
             await site.wait_for(lambda applied: applied == len(events))
-            assert await site.counters() == folded(accounts, events)
+            assert await site.facts() == folded(accounts, events)
             assert "claiming again" in site.told()
             assert await site.stop(worker) == [0]
         finally:

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aggregates.report import instant_text
 from schemas.events import decode_event
 from streams.config import Secret
-from streams.kafka.clients import TopicPartition
+from streams.kafka.clients import TopicPartition, client_options
 from streams.kafka.log_end import LogEnds
 from streams.kafka.log_start import complete_from
 from streams.local.process import Process
@@ -63,7 +63,7 @@ async def test_idle_shards_that_are_rolled_back_again_and_again_are_caught_up_ea
         assert await site.applied() == 300
         # Nothing is sent any more: only the verification of idle sessions can notice.
         await site.wait_for(lambda applied: applied == len(events))
-        assert await site.counters() == folded(accounts, events)
+        assert await site.facts() == folded(accounts, events)
     # Where the copy holds the session's own token, the position gives the roll-back away, else the token does.
     told = "".join(site.log_of(number).read_text() for number in range(len(workers)))
     assert told.count("the ledger is at") + told.count("Redis went back to before the claim") >= 3
@@ -100,11 +100,11 @@ async def test_settings_and_events_that_redis_forgot_are_read_again_in_that_orde
     await wait_for_position(site, len(accounts) * 2)
     await site.send([], events)
     await site.wait_for(lambda applied: applied == len(events))
-    right = await site.counters()
+    right = await site.facts()
     assert right == folded(accounts, events)
     await old.put_back()
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == right
+    assert await site.facts() == right
     assert await site.stop(worker) == [0]
 
 
@@ -118,7 +118,7 @@ async def wait_for_position(site: Site, position: int) -> None:
 async def test_the_backup_recipe_brings_back_a_past_that_is_caught_up_exactly(
     kafka: KafkaAddress, namespace: str, tmp_path: Path
 ) -> None:
-    """docs/operating.md: an RDB copy, restored while nothing runs. Redis reads no RDB file while `appendonly` is on."""
+    """docs/run/operating.md: an RDB copy, put back while nothing runs. With `appendonly`, Redis reads no RDB file."""
     accounts, events = golden()
     folder = tmp_path / "redis"
     server = Redis(folder)
@@ -157,7 +157,7 @@ async def test_the_backup_recipe_brings_back_a_past_that_is_caught_up_exactly(
         assert await site.applied() == 400
         worker = site.start_worker()
         await site.wait_for(lambda applied: applied == len(events))
-        assert await site.counters() == folded(accounts, events)
+        assert await site.facts() == folded(accounts, events)
         assert await site.stop(worker) == [0]
     finally:
         await site.close()
@@ -168,7 +168,7 @@ async def test_the_backup_recipe_brings_back_a_past_that_is_caught_up_exactly(
 
 
 async def admin(site: Site) -> AIOKafkaAdminClient:
-    client = AIOKafkaAdminClient(**site.config.kafka_options())
+    client = AIOKafkaAdminClient(**client_options(site.config))
     await client.start()
     return client
 
@@ -214,7 +214,7 @@ async def test_a_first_install_on_a_log_that_lost_its_beginning_says_from_when_i
     since = instant_text(await site.sent_ms(conversations, 1, 5))
     worker = site.start_worker()
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == folded(accounts, _without_the_first(events, 5))
+    assert await site.facts() == folded(accounts, _without_the_first(events, 5))
     assert f"reports have everything that was sent from {since} on" in site.told()
     await answered(site, "snapshot")
     document = json.loads(await site.client.get(PublicKeys(site.config.namespace, "acc0").report))
@@ -277,7 +277,7 @@ async def test_partitions_that_were_added_are_refused_by_a_worker_that_starts(si
     assert await site.stop(worker) == [0]
     assert await site.ended(site.start_worker()) == 1
     assert "was made for 4 partitions, the event topics now have 6" in site.told()
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
 
 
 async def test_aborted_transactions_count_for_nothing_and_hold_nothing_up(site: Site) -> None:
@@ -285,7 +285,7 @@ async def test_aborted_transactions_count_for_nothing_and_hold_nothing_up(site: 
     await site.create_topics()
     await site.send(accounts, [])
     worker = site.start_worker(BATCH_EVENTS="7")
-    producer = AIOKafkaProducer(**site.config.kafka_options(), transactional_id=site.config.namespace)
+    producer = AIOKafkaProducer(**client_options(site.config), transactional_id=site.config.namespace)
     await producer.start()
     partition_of: dict[str, int] = {}
     for place in range(0, len(events), 25):
@@ -301,7 +301,7 @@ async def test_aborted_transactions_count_for_nothing_and_hold_nothing_up(site: 
     await producer.stop()
     expected = folded(accounts, events)
     async with asyncio.timeout(60):
-        while await site.counters() != expected:  # noqa: ASYNC110 - it is in Redis
+        while await site.facts() != expected:  # noqa: ASYNC110 - it is in Redis
             await asyncio.sleep(0.3)
     ends = LogEnds(site.config)
     published = await Snapshotter(site.client, site.config, ends).publish(all_accounts=True)

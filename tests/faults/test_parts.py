@@ -56,6 +56,9 @@ def test_two_workers_cut_off_at_random(seed: int, budget: Budget) -> None:
     for _ in range(300):
         which = dice.randrange(2)
         if not advance(workers[which]) or dice.random() < 0.01:  # type: ignore[arg-type]
+            workers[which].close()  # type: ignore[attr-defined]
             workers[which] = start()
+    for worker in workers:
+        worker.close()  # type: ignore[attr-defined]
     run(work(world, budget=budget))
     assert world.is_right()

@@ -40,7 +40,7 @@ async def test_redis_that_is_away_during_a_rebalance_delays_it_and_no_more(
         assert await _readiness(site.log_of(0)) == 503
         server.resume()
         await site.wait_for(lambda applied: applied == len(events))
-        assert await site.counters() == folded(accounts, events)
+        assert await site.facts() == folded(accounts, events)
         assert await _readiness(site.log_of(0)) == 200
         assert await site.stop(first) == [0]
     finally:
@@ -64,7 +64,7 @@ async def test_equal_partitions_of_both_topics_meet_in_one_worker_with_any_numbe
             while sorted(len(_shards(site.log_of(number))) for number in range(4)) != [1, 1, 2, 2]:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         assert sorted(shard for n in range(4) for shard in _shards(site.log_of(n))) == [0, 1, 2, 3, 4, 5]
-        assert await site.counters() == folded(accounts, events)
+        assert await site.facts() == folded(accounts, events)
         assert await site.stop(*workers) == [0, 0, 0, 0]
     finally:
         await site.close()
@@ -101,7 +101,7 @@ async def test_an_idle_standby_takes_over_and_with_a_short_poll_interval_would_h
     try:
         applied = await asyncio.gather(idle_standby(sites[0], None), idle_standby(sites[1], "short_poll_interval"))
         assert list(applied) == [len(events), len(events) // 2]
-        assert await sites[0].counters() == folded(accounts, events)
+        assert await sites[0].facts() == folded(accounts, events)
     finally:
         for site in sites:
             await site.close()

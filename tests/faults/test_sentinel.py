@@ -48,7 +48,7 @@ async def test_a_failover_by_sentinel_is_followed_and_loses_nothing(
         await until(watched, lambda state: state["port"] == replica.port)
         await site.wait_for(lambda applied: applied == len(events))
         assert "claiming again" in site.told()
-        assert await site.counters() == folded(accounts, events)
+        assert await site.facts() == folded(accounts, events)
 
         await publish(site)
         assert await golden_differences(site) == []

@@ -71,7 +71,7 @@ async def test_a_slow_shard_holds_up_no_other_and_what_waits_for_it_takes_little
             while await site.applied_of(SLOW) < slow.sent(SLOW):  # noqa: ASYNC110 - it is in Redis
                 await asyncio.sleep(0.02)
         worker.kill()
-        assert without_flood(await site.counters()) == folded(accounts, events)
+        assert without_flood(await site.facts()) == folded(accounts, events)
         assert "claiming again" not in site.told()  # slow, and never a doubt
 
 
@@ -101,7 +101,7 @@ async def test_an_agent_that_raises_loses_nothing_and_the_batch_is_done_again(si
     await site.send(accounts, events)
     worker = site.start_worker(fault="agent_raises", BATCH_EVENTS="50")
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     told = site.told()
     assert told.count("LookupError: sabotage: before") > 2
     assert told.count("LookupError: sabotage: after") > 2
@@ -126,5 +126,5 @@ async def test_a_shard_whose_batch_fails_again_and_again_is_stopped_and_the_othe
     # Nothing of it is lost: a worker without the fault does it.
     worker = site.start_worker()
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     assert await site.stop(worker) == [0]

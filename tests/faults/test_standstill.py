@@ -84,4 +84,4 @@ async def test_shards_that_stay_with_their_worker_do_not_stand_still(
     assert max(pauses[shard] for shard in stayed) < LONGEST_SECONDS, (pauses, stayed)
     assert max(pauses.values()) < moved_seconds, (pauses, stayed)
     await site.wait_for(len(traffic.sent).__eq__)
-    assert await site.counters() == traffic.expected()
+    assert await site.facts() == traffic.expected()

@@ -14,33 +14,23 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from aggregates.answers import Retracted
-from aggregates.contact import born_as
-from aggregates.counters import Deltas, Field, Value, decode_field, decode_value
-from aggregates.history import ContactHistory, fold_entries
-from aggregates.journal import decode_entries
-from aggregates.pending import creation_in
-from aggregates.rules import Rules, RulesBook
 from schemas.accounts import decode_settings, encode_settings
 from schemas.errors import InvalidEvent
 from schemas.events import decode_event
-from streams.cli.replay import Replay
 from streams.config import Config
 from streams.errors import SessionLost, Unavailable
-from streams.fold.compiled import open_library
-from streams.fold.compiled_fold import CompiledFold
 from streams.intake.claims import Claims
 from streams.intake.shard_feed import ShardFeed
 from streams.kafka.clients import ConsumerRecord, TopicPartition
 from streams.kafka.dead_letters import DeadLetter, DeadLetterLimit
 from streams.monitoring.catalogue import WorkerMetrics
-from streams.redis.keys import NamespaceKeys, archive_field, contact_key, split_day_member
+from streams.redis.keys import NamespaceKeys
 from streams.redis.ledger import Positions, RedisLedger
 from streams.redis.settings_store import RulesStore
-from streams.shard.batch import Batch, BatchProcessor
-from tests import native
 from streams.shard.batch import Batch, BatchProcessor, Budget
+from streams.worker.sealing import Sealing
 from tests.support.fake_redis import FakeRedis, no_hook
+from tests.support.shard_facts import Facts, OneByOne, contradictions, shard_facts
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 CONTACTS = TopicPartition("mediana.contacts", 0)
@@ -48,7 +38,7 @@ CONVERSATIONS = TopicPartition("mediana.conversations", 0)
 PARTITIONS = (CONTACTS, CONVERSATIONS)
 STAMP_MS = 1_780_000_000_000
 
-CONFIG = Config(batch_events=5, cache_contacts=3, cache_fields=40)
+CONFIG = Config(batch_events=5, cache_contacts=3, cache_days=2)
 """Small batches for many steps; caches smaller than a batch's needs, so that they are seen not to matter."""
 
 
@@ -60,8 +50,6 @@ def _no_clock() -> int:
 
 
 _METRICS = WorkerMetrics(CollectorRegistry())
-
-Counters = dict[tuple[str, int], dict[Field, Value]]
 
 
 @types.coroutine
@@ -90,6 +78,9 @@ class World:
         self.lost = 0
         """How often a session was refused: a guard that never acts was not tested."""
         self.rebalances = random.Random(0)
+        self.seals = random.Random(0)
+        self.sealed_share = 0.3
+        """After so many batches of one, what rests is made small."""
         self.rebalanced = 0
         """How often a fetch was lost because the consumer was given other partitions, while this shard was kept."""
         for line in self.accounts:
@@ -108,51 +99,28 @@ class World:
         last: int = self.log[partition][-1].offset
         return last + 2
 
-    def expected(self) -> Counters:
-        """The counters of an undisturbed fold."""
-        replay = Replay(map(decode_settings, self.accounts), CONFIG.lateness_seconds)
+    def expected(self) -> Facts:
+        """The facts of an undisturbed fold."""
+        alone = OneByOne(map(decode_settings, self.accounts), CONFIG.lateness)
         for line in self.lines:
-            replay.fold(decode_event(line))
-        return {(name, day): fields for name, days in replay.counters.items() for day, fields in days.items() if fields}
+            alone.fold(decode_event(line))
+        return alone.facts
 
-    def counters(self) -> Counters:
-        """The counters in Redis."""
-        keys = self.keys.shard(0)
-        found = {}
-        for member in self.redis.data.get(keys.changed, {}):
-            ordinal, account_id = split_day_member(member)
-            held = self.redis.data.get(keys.day(ordinal, account_id), {})
-            if held:
-                found[account_id, ordinal] = {decode_field(name): decode_value(data) for name, data in held.items()}
-        return found
+    def facts(self) -> Facts:
+        """The facts in Redis; each day's totals are held to them."""
+        return shard_facts(self.redis.data, self.keys.shard(0))
 
     def is_right(self) -> bool:
         """Whether everything is applied exactly once, and every bad record is among the dead letters."""
         ledger = self.redis.data[self.keys.shard(0).ledger]
         bad = {b"mediana.conversations/0/%d" % r.offset for r in self.log[CONVERSATIONS] if _is_bad(r.value)}
         at_end = [int(ledger[name]) for name in (b"contacts", b"conversations")] == [self.end(p) for p in PARTITIONS]
-        return at_end and self.counters() == self.expected() and set(self.letters) == bad
+        return at_end and self.facts() == self.expected() and set(self.letters) == bad
 
-    def is_consistent(self) -> bool:
-        """Whether the counters are what the states say they contributed, each answer as it was counted."""
-        keys = self.keys.shard(0)
-        total: dict[str, Deltas] = {}
+    def contradictions(self) -> list[str]:
+        """Where the facts are not what the states say they made, each answer as it was counted."""
         accounts = {event.contact_id: event.account_id for event in map(decode_event, self.lines)}
-        for contact_id, account_id in accounts.items():
-            contact = contact_key(account_id, contact_id)
-            state = self.redis.data.get(keys.states, {}).get(contact)
-            if state is not None:
-                history = ContactHistory.decode(state)
-                archive = [
-                    self.redis.data[keys.archive][archive_field(contact, n)] for n in range(history.archive_count)
-                ]
-                entries = [entry for chunk in archive for entry in decode_entries(chunk)] + history.journal
-                into = total.setdefault(account_id, Deltas())
-                _fold_entries(born_as(_creation_in(entries)), entries, Retracted(), into)
-        for deltas in total.values():
-            deltas.clear_zeros()
-        contributed = {(account_id, day): fields for account_id, d in total.items() for day, fields in d.days.items()}
-        return contributed == self.counters()
+        return contradictions(self.redis.data, self.keys.shard(0), accounts)
 
     def change_settings(self, channels: tuple[str, ...]) -> None:
         """Let other channels be effective in every account."""
@@ -219,20 +187,40 @@ async def work(world: World, hook: Any = stepwise, passing: Passing = as_it_is, 
     log: Any = world
     rules = RulesStore(client, world.keys, 10)
     limit = DeadLetterLimit(1, 100, 0)
-    compiled = CompiledFold(native.library(), cache_accounts=2)
-    processor = BatchProcessor(rules, log, limit, _METRICS, CONFIG.lateness_ms, compiled=compiled, budget=budget)
+    processor = BatchProcessor(rules, log, limit, _METRICS, CONFIG.lateness, budget=budget)
+    sealing = Sealing(_Ownership(), client, _METRICS, CONFIG.lateness, now_ms=_long_after)  # type: ignore[arg-type]
     claims = Claims(CONFIG, log, lambda shard: RedisLedger(client, world.keys.shard(shard), shard, now_ms=_no_clock))
-    feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes, run_of=compiled.run_of)
+    feed = ShardFeed(0, PARTITIONS, CONFIG.batch_events, CONFIG.batch_bytes)
     while True:
         try:
-            if await _session(world, feed, claims, processor, passing):
+            if await _session(world, feed, claims, processor, sealing, passing):
                 return
         except (SessionLost, Unavailable) as error:
             world.lost += isinstance(error, SessionLost)
             feed.drop()
 
 
-async def _session(world: World, feed: ShardFeed, claims: Claims, processor: BatchProcessor, passing: Passing) -> bool:
+class _Ownership:
+    """What sealing needs of one."""
+
+    def failed(self, feed: ShardFeed, error: Exception) -> None:  # noqa: ARG002
+        """The session ends, as with a batch that fails."""
+        raise error
+
+
+def _long_after() -> int:
+    """When every day has been at rest for long: sequence numbers only count here."""
+    return STAMP_MS
+
+
+async def _session(
+    world: World,
+    feed: ShardFeed,
+    claims: Claims,
+    processor: BatchProcessor,
+    sealing: Sealing,
+    passing: Passing,
+) -> bool:
     await claims.claim(feed)
     session = feed.session
     assert session is not None
@@ -252,6 +240,7 @@ async def _session(world: World, feed: ShardFeed, claims: Claims, processor: Bat
             continue
         if batch is None:
             await session.verify()
+            await sealing.sweep(feed)
             return True
         passed = passing(batch)
         try:
@@ -259,6 +248,8 @@ async def _session(world: World, feed: ShardFeed, claims: Claims, processor: Bat
                 await processor.apply(passed)
         finally:
             session.rest()
+        if world.seals.random() < world.sealed_share:
+            await sealing.sweep(feed)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> int:

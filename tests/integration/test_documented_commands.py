@@ -32,7 +32,6 @@ from tests import npm, programs
 from tests.conftest import KafkaAddress
 from tests.support.doc_runner import METRICS_PORTS, Desk
 from tests.support.documented import PAGES, ROOT, blocks, commands
-from tests.support.node import node_folder
 
 Edits: TypeAlias = Callable[[Desk], Mapping[str, str]]
 Hook: TypeAlias = Callable[[Desk], None]
@@ -118,6 +117,13 @@ def kafka_has_it(command: str) -> None:
 
 def make_makes_the_environment(_: str) -> None:
     assert re.search(r"^VENV +:= \.venv$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def simulation_runs(command: str) -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert all(word in help_text for word in command.split() if word.startswith("--"))
 
 
 WHOLE_SUITE = Instead("it would run these very tests again", make_knows_it)
@@ -228,14 +234,12 @@ HOW: dict[str, Run | Start | Instead] = {
     "make demo DEMO_SECONDS=120": MINUTES,
     "make bench": MINUTES,
     "make chaos SEED=7 SECONDS=600": MINUTES,
-    "make soak": MEASURES,
+    "make simulate-faults SEEDS=20000 FIRST=1000": MINUTES,
+    "python -m tests.simulation --seed 7": Instead("tests of its own run it, from the repository", simulation_runs),
     "make soak MINUTES=60 RATE=200": MEASURES,
     **{f"make bench-{name}": MEASURES for name in ("flat", "latency", "snapshots", "scale", "startup")},
     "make test": WHOLE_SUITE,
-    "make lint": Instead("it is a step of its own beside the tests", make_knows_it),
     "make install": INSTALLS,
-    "make native": Instead("it builds what `make install` has built", make_knows_it),
-    "make install CARGO=none": Instead("tests/repository/test_native_build.py does without cargo", make_knows_it),
     ". .venv/bin/activate": Instead("`make install` makes it", make_makes_the_environment),
     "mediana replay events.jsonl --accounts accounts.jsonl --account acme --from 2026-11-01 --to 2026-11-30": Run(
         says=('"new_contacts":{"total":1,',)
@@ -259,6 +263,9 @@ HOW: dict[str, Run | Start | Instead] = {
     '  "account_id": "acme", "contact_id": "c-1", "occurred_at": "2024-11-22T10:00:00-03:00", '
     '"conversation_id": "k-1",\n'
     '  "channel": "whatsapp"}\'': Run(says=('{"accepted":1,"rejected":[]}',)),
+    "mediana import webhooks.jsonl --format chatwoot --account acme --out events.jsonl": Run(
+        says=('"without_events"',), after=a_file("events.jsonl")
+    ),
     "mediana import chats.csv --mapping mapping.toml --dry-run": Run(says=('"error_count": 0', '"written": 0')),
     "mediana import chats.csv --mapping mapping.toml --out events.jsonl": Run(after=a_file("events.jsonl")),
     "mediana import chats.csv --mapping mapping.toml": Run(says=('"written": 3',)),
@@ -273,6 +280,13 @@ HOW: dict[str, Run | Start | Instead] = {
         says=('"channel":["whatsapp","email"]', '"metrics":')
     ),
     f"curl '{ACME}/metrics?from=2026-11-01&to=2026-11-22&origin=none'": Run(says=('"origin":[null]', '"metrics":')),
+    f"curl '{ACME}/lists/response?period=last_7_days&over=3600&order=longest&limit=20'": Run(
+        says=('"list":"response"', '"rows":')
+    ),
+    f"curl '{ACME}/lists/waiting'": Run(says=('"list":"waiting"', '"rows":')),
+    f"curl -OJ '{ACME}/lists/closed_conversations.csv?period=last_month&advisor=ana'": Run(
+        after=a_file("mediana_acme_*closed_conversations_*.csv")
+    ),
     f"curl -i -H 'If-None-Match: \"7\"' '{ACME}/report'": Run(edits=revision, says=("304 Not Modified",)),
     f"curl -OJ '{ACME}/metrics.csv?table=days&period=last_month'": Run(after=a_file("mediana_acme_days_*.csv")),
     f"curl -OJ '{ACME}/metrics.csv?table=advisors&from=2026-11-01&to=2026-11-22'": Run(
@@ -350,12 +364,12 @@ HOW: dict[str, Run | Start | Instead] = {
 }
 
 RUNNING = {
-    "docs/runbook.md": ("mediana worker", "mediana serve", "mediana ingest"),
-    "docs/snapshot.md": ("mediana serve",),
+    "docs/run/runbook.md": ("mediana worker", "mediana serve", "mediana ingest"),
+    "docs/use/snapshot.md": ("mediana serve",),
 }
 """What the reader of a page has running already, by what other pages say."""
 
-LAST = "docs/operating.md"
+LAST = "docs/run/operating.md"
 """It ends by deleting the namespace, so everything that reads it stands before."""
 
 WITH_COMMANDS = sorted(
@@ -469,13 +483,23 @@ def read_on(desk: Desk, *program: str | Path) -> None:
 
 
 def test_the_python_reader_of_the_page_shows_each_revision(desk: Desk) -> None:
-    (block,) = blocks((ROOT / "docs/snapshot.md").read_text(encoding="utf-8"), "python")
+    block, _ = blocks((ROOT / "docs/use/snapshot.md").read_text(encoding="utf-8"), "python")
     (desk.folder / "reader.py").write_text(desk.edited(block), encoding="utf-8")
     read_on(desk, sys.executable, "-u", "reader.py")
 
 
+def test_the_python_reader_of_the_page_reads_an_older_document(desk: Desk) -> None:
+    _, block = blocks((ROOT / "docs/use/snapshot.md").read_text(encoding="utf-8"), "python")
+    newest = int(revision(desk)['"7"'].strip('"'))
+    desk.run("mediana snapshot --account acme")
+    reader = desk.folder / "older.py"
+    reader.write_text(desk.edited(block).replace('history", 6', f'history", {newest}'), encoding="utf-8")
+    done = subprocess.run([sys.executable, reader], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"{newest}\n", done.stderr
+
+
 def test_the_node_reader_of_the_page_shows_each_revision(desk: Desk) -> None:
-    (block,) = blocks((ROOT / "docs/snapshot.md").read_text(encoding="utf-8"), "js")
+    (block,) = blocks((ROOT / "docs/use/snapshot.md").read_text(encoding="utf-8"), "js")
     # Imports are looked up from where the file lies.
     npm.unpack(npm.NODE_EXAMPLES, desk.folder / "node_modules")
     (desk.folder / "reader.mjs").write_text(desk.edited(block), encoding="utf-8")
@@ -492,8 +516,10 @@ def lay_out_the_files_that_a_page_names(page: str, desk: Desk) -> None:
         november = history(datetime(2026, 11, 16, 12, 0, tzinfo=UTC))
         (desk.folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in november))
         (desk.folder / "accounts.jsonl").write_text(json.dumps(SETTINGS) + "\n")
-    if page == "docs/bring-your-own-data.md":
+    if page == "docs/use/bring-your-own-data.md":
         (table,) = blocks(markdown, "csv")
+        (webhooks,) = (block for block in blocks(markdown, "jsonl") if "contact_created" in block)
+        (desk.folder / "webhooks.jsonl").write_text(webhooks, encoding="utf-8")
         (mapping,) = (block for block in blocks(markdown, "toml") if "[[events]]" in block)
         (desk.folder / "chats.csv").write_text(table, encoding="utf-8")
         (desk.folder / "mapping.toml").write_text(mapping, encoding="utf-8")

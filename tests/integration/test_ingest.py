@@ -32,9 +32,8 @@ from streams.local.jars import java_command, kafka_jars
 from streams.local.kafka import Kafka
 from tests import npm, programs
 from tests.conftest import KafkaAddress
-from tests.support.node import node_folder
 
-PRODUCERS = Path(__file__).parents[2] / "docs" / "producers"
+PRODUCERS = Path(__file__).parents[2] / "docs" / "use" / "producers"
 
 # Of the past, whatever the clock here says: what is ahead of it would be refused.
 EXAMPLE_EVENTS = [

@@ -26,8 +26,8 @@ async def test_a_redis_that_is_away_is_two_lines_of_a_workers_log(site: Site, re
         await asyncio.sleep(AWAY_SECONDS)
         proxy.divert(there)
         await site.wait_for(lambda applied: applied == len(events))
-        await asyncio.sleep(6)
-        assert await site.counters() == folded(accounts, events)
+        await asyncio.sleep(12)
+        assert await site.facts() == folded(accounts, events)
         assert await site.stop(worker) == [0]
     loud = [line for line in site.told()[before:].splitlines() if " INFO " not in line]
     assert len(loud) == 2, "\n".join(loud)

@@ -12,8 +12,9 @@ import pytest
 
 from aggregates.report import instant_text
 from streams.snapshots.manifest import PublicKeys
-from tests.support.cluster import Counters, Site, folded, golden
+from tests.support.cluster import Site, folded, golden
 from tests.support.commands import answered, run_command, started
+from tests.support.shard_facts import Facts
 
 
 class Beside:
@@ -27,8 +28,8 @@ class Beside:
         self.keys = self._site.keys
         self.client = self._site.client
 
-    async def counters(self) -> Counters:
-        return await self._site.counters()
+    async def facts(self) -> Facts:
+        return await self._site.facts()
 
     async def document(self, account_id: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(await self.client.get(PublicKeys(self.namespace, account_id).report))
@@ -60,8 +61,8 @@ async def test_a_rebuild_equals_what_it_was_rebuilt_beside_and_the_old_one_can_g
     assert found["published"] == {"acc0": True, "acc1": True, "acc2": True}
     assert found["comparison"]["equal"] is True
     assert [account["same_position"] for account in found["comparison"]["accounts"]] == [True] * 3
-    assert await beside.counters() == expected
-    assert await site.counters() == expected
+    assert await beside.facts() == expected
+    assert await site.facts() == expected
     assert f"MEDIANA_NAMESPACE={beside.namespace}" in rebuilt.stderr
     assert (await beside.document("acc0"))["complete"] is True
 
@@ -78,7 +79,7 @@ async def test_a_rebuild_equals_what_it_was_rebuilt_beside_and_the_old_one_can_g
     for group in ({}, {"GROUP": f"{old}-elsewhere"}):
         refused = await run_command(site, "namespace", "drop", old, "--yes", **switched, **group)
         assert (refused.returncode, "workers of namespace" in refused.stderr) == (1, True), refused.stderr
-    assert await site.counters() == expected
+    assert await site.facts() == expected
 
     assert await site.stop(worker) == [0]
     counted = await run_command(site, "namespace", "drop", old, **switched)
@@ -88,7 +89,7 @@ async def test_a_rebuild_equals_what_it_was_rebuilt_beside_and_the_old_one_can_g
     dropped = await answered(site, "namespace", "drop", old, "--yes", **switched)
     assert json.loads(dropped.stdout) == {"namespace": old, "keys": keys, "deleted": keys}
     assert {key for key in await site.client.keys(f"*{old}*") if key not in await beside.all_keys()} == set()
-    assert await beside.counters() == expected
+    assert await beside.facts() == expected
 
     # A worker of the new namespace goes on where the rebuild was.
     site.start_worker(**switched)
@@ -96,7 +97,7 @@ async def test_a_rebuild_equals_what_it_was_rebuilt_beside_and_the_old_one_can_g
     await site.send([], [later])
     site.keys, site.config = beside.keys, dataclasses.replace(site.config, namespace=beside.namespace)
     await site.wait_for((len(events) + 1).__eq__)
-    assert await site.counters() == folded(accounts, [*events, later])
+    assert await site.facts() == folded(accounts, [*events, later])
 
 
 def event(topic: str, number: int, at: str) -> bytes:
@@ -118,10 +119,10 @@ async def test_a_rebuild_includes_what_was_too_late_only_for_the_other_topic(sit
     await site.wait_for((1).__eq__)
     await site.send([], [question, answer])
     await site.wait_for((3).__eq__)
-    assert await site.counters() == folded([], [moved])  # both came too late
+    assert await site.facts() == folded([], [moved])  # both came too late
     # A backlog of both topics is read in event time.
     rebuilt = await answered(site, "rebuild", "--into", beside.namespace)
-    assert await beside.counters() == folded([], [question, answer, moved])
+    assert await beside.facts() == folded([], [question, answer, moved])
     (account,) = json.loads(rebuilt.stdout)["comparison"]["accounts"]
     assert (account["equal"], account["same_position"], account["differing_days"]) == (False, True, ["2026-11-20"])
     differences = {found["number"]: (found["old"], found["new"], found["by"]) for found in account["differences"]}
@@ -136,14 +137,14 @@ async def test_what_was_too_late_within_its_topic_needs_a_longer_window(site: Si
     await site.send([], [newer, question, answer])
     site.start_worker()
     await site.wait_for((3).__eq__)
-    assert await site.counters() == folded([], [newer])
+    assert await site.facts() == folded([], [newer])
     # The topic's own order stays: at the same window the same events are too late.
     same = await answered(site, "rebuild", "--into", beside.namespace)
     assert json.loads(same.stdout)["comparison"]["equal"] is True
     await answered(site, "namespace", "drop", beside.namespace, "--yes")
     assert await beside.all_keys() == []
     await answered(site, "rebuild", "--into", beside.namespace, LATENESS_SECONDS="36000")
-    assert await beside.counters() == folded([], [question, answer, newer])
+    assert await beside.facts() == folded([], [question, answer, newer])
 
 
 async def test_a_log_without_its_beginning_is_rebuilt_only_on_a_persons_word_and_marked_for_good(
@@ -211,7 +212,7 @@ async def test_a_rebuild_that_was_interrupted_goes_on_where_it_was(site: Site, b
     rebuilt = await answered(site, "rebuild", "--into", beside.namespace)
     assert "going on with the rebuild" in rebuilt.stderr
     assert json.loads(rebuilt.stdout)["records"] == len(events) + 3
-    assert await beside.counters() == folded(accounts, events)
+    assert await beside.facts() == folded(accounts, events)
 
 
 def workers_of(namespace: str) -> list[int]:
@@ -243,7 +244,7 @@ async def test_a_rebuild_that_is_killed_leaves_no_worker_behind_and_can_be_repea
         while workers_of(beside.namespace):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
     await answered(site, "rebuild", "--into", beside.namespace)
-    assert await beside.counters() == folded(accounts, events)
+    assert await beside.facts() == folded(accounts, events)
 
 
 async def test_a_rebuild_that_is_told_to_stop_stops_its_workers_and_says_so(site: Site, beside: Beside) -> None:
@@ -281,4 +282,4 @@ async def test_a_rebuild_keeps_up_with_what_is_sent_meanwhile(site: Site, beside
     site.start_worker(NAMESPACE=beside.namespace)
     site.keys, site.config = beside.keys, dataclasses.replace(site.config, namespace=beside.namespace)
     await site.wait_for(len(events).__eq__)
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)

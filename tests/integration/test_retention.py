@@ -9,14 +9,16 @@ import pytest
 import redis.asyncio
 from prometheus_client import CollectorRegistry
 
-from aggregates.counters import Deltas
+from aggregates.facts import ACTION, Fact
+from streams.fold.batch_fold import DayFacts
 from streams.intake.shard_feed import ShardFeed
 from streams.kafka.clients import TopicPartition
 from streams.monitoring.catalogue import WorkerMetrics
 from streams.redis.keys import NamespaceKeys
 from streams.redis.ledger import Changes, DayWrite, Positions, RedisLedger
-from streams.shard.day_values import held_values
+from streams.shard.day_values import day_changes
 from streams.shard.session import Session
+from streams.worker.horizon import redis_seconds
 from streams.worker.retention import Retention
 from tests.conftest import RedisAddress
 
@@ -73,15 +75,15 @@ async def test_a_correction_of_a_forgotten_day_changes_nothing_now_or_after_anot
     days = [DayWrite(day, "acme", [b"f", b"1"]) for day in (OLD, RECENT)]
     await session.commit(Positions(1, 1), Changes(days=days))
     await retention(client, feed).sweep(feed)
-    correction = Deltas()
-    correction.count(OLD, ("n", "Web", None, "whatsapp", 0), -1)
-    correction.count(RECENT, ("n", "Web", None, "whatsapp", 0), 1)
-    deltas = {(day, "acme"): fields for day, fields in correction.encoded().items()}
-    assert set(await held_values(session, deltas)) == {(RECENT, "acme")}
+    corrected = {(day, "acme"): DayFacts() for day in (OLD, RECENT)}
+    for (day, _), facts in corrected.items():
+        facts.add(b"ana", Fact(ACTION, day, 1_772_442_000_000, 0, "Web", None, "whatsapp"))
+    assert [change.day for change in await day_changes(session, corrected)] == [(RECENT, "acme")]
     claim = await ledger.claim()
     assert claim is not None
     assert claim.horizon == HORIZON
-    assert set(await held_values(Session(0, ledger, claim, 10, 10), deltas)) == {(RECENT, "acme")}
+    later = Session(0, ledger, claim, 10, 10)
+    assert [change.day for change in await day_changes(later, corrected)] == [(RECENT, "acme")]
 
 
 async def test_a_worker_that_was_replaced_forgets_nothing(client: Any, namespace: str) -> None:
@@ -144,3 +146,10 @@ async def test_a_shard_without_news_forgets_by_the_news_of_another(client: Any, 
     await sweeper.sweep(feed)
     assert await client.zcard(ledger.keys.changed) == 0
     assert await client.zcard(other_ledger.keys.changed) == 1
+
+
+async def test_redis_says_its_time_without_a_right_of_its_own(client: Any) -> None:
+    told = await redis_seconds(client)
+    seconds, _ = await client.time()
+    assert told is not None
+    assert abs(told - seconds) < 5

@@ -176,7 +176,7 @@ async def test_topics_worker_snapshot_report_and_page_work_through_tls_and_passw
     await site.send(accounts, events)
     worker = site.start("worker")
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     assert (await site.asked(site.variables["MEDIANA_METRICS_PORT"], "/metrics"))[0] == 200
 
     checked = await site.mediana("check")

@@ -1,8 +1,9 @@
-"""Publishing and reading snapshots on a real Redis: the shards' counters are put there as a worker would."""
+"""Publishing and reading snapshots on a real Redis: the shards' facts are put there as a worker would."""
 
 import asyncio
+import time
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date, tzinfo
 from pathlib import Path
 from typing import Any
@@ -13,29 +14,42 @@ import pytest
 import redis.asyncio
 from redis.crc import key_slot
 
-from aggregates.counters import encode_field, encode_value
+from aggregates.counters import decode_vector, encode_vector
 from aggregates.filters import Filters
-from aggregates.months import Span
-from aggregates.rows import WITH_ADVISOR, WITHOUT_ADVISOR, slice_prefix
+from aggregates.lists import ListRefused
+from aggregates.periods import Period, RangeError, presets
+from aggregates.rules import Rules
+from aggregates.sealed import SEALED, TOTALS
 from schemas import zones
 from schemas.accounts import decode_settings, default_settings, encode_settings
 from schemas.events import decode_event
+from schemas.lists import LISTS
 from streams.cli.check import _reports, _settings
-from streams.cli.replay import Replay
 from streams.config import Config, Secret
 from streams.kafka.gaps import Gap, Gaps, encode_gaps
 from streams.kafka.log_end import LogEnds
 from streams.redis.keys import NamespaceKeys, day_member
 from streams.redis.shard_reader import ShardReader, UnsteadyShard
-from streams.snapshots.fenced import FenceLost
-from streams.snapshots.lock import Ticket
-from streams.snapshots.manifest import Manifest, PublicKeys, load_manifest, load_revision
-from streams.snapshots.parts import Part, contents
-from streams.snapshots.publisher import LogCut, Publisher
-from streams.snapshots.reader import MissingPart, NoReport, SnapshotReader, VanishedCube
+from streams.snapshots.blocks import Blocks
+from streams.snapshots.fenced import FencedAccount, FenceLost, Superseded, note_quiet
+from streams.snapshots.lock import LockLost, Ticket
+from streams.snapshots.manifest import (
+    Manifest,
+    OtherFormat,
+    PublicKeys,
+    decode_manifest,
+    encode_manifest,
+    load_manifest,
+    load_revision,
+    unpacked_document,
+)
+from streams.snapshots.parts import SETTINGS, Part, days_of
+from streams.snapshots.publisher import LogCut, Publisher, Round
+from streams.snapshots.reader import ListQuery, MissingPart, NoReport, SnapshotReader
 from streams.snapshots.snapshotter import NothingToPublish, Snapshotter
 from tests.conftest import RedisAddress
-from tests.support.comparison import differences, report_of
+from tests.support.differences import differences
+from tests.support.folded import Folded, stored_day
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 SHARDS = 3
@@ -63,9 +77,11 @@ class Shards:
         self._client = client
         self.keys = NamespaceKeys(namespace)
         accounts = [decode_settings(line) for line in (GOLDEN / "accounts.jsonl").read_bytes().splitlines()]
-        self.whole = Replay(accounts, 3600)
-        self._parts = [Replay(accounts, 3600) for _ in range(SHARDS)]
+        self.whole = Folded(accounts)
+        self._parts = [Folded(accounts) for _ in range(SHARDS)]
         self.seqs = [0] * SHARDS
+        self.sealed_before = 0
+        """Days before this one are sealed."""
 
     async def begin(self) -> None:
         await self._client.hset(self.keys.meta, "partitions", SHARDS)
@@ -84,20 +100,31 @@ class Shards:
         keys = self.keys.shard(shard)
         self.seqs[shard] += 1
         seq = self.seqs[shard]
-        for account_id, days in self._parts[shard].counters.items():
-            for day, fields in days.items():
-                encoded = {encode_field(field): encode_value(value) for field, value in fields.items()}
-                if await self._client.hgetall(keys.day(day, account_id)) == encoded:
+        for account_id, days in self._parts[shard].days.items():
+            for day, facts in days.items():
+                held = stored_day(day, facts, sealed=day < self.sealed_before)
+                if await self._client.hgetall(keys.day(day, account_id)) == held:
                     continue
                 await self._client.delete(keys.day(day, account_id))
-                if encoded:
-                    await self._client.hset(keys.day(day, account_id), mapping=encoded)
+                if held:
+                    await self._client.hset(keys.day(day, account_id), mapping=held)
                 await self._client.zadd(keys.changed, {day_member(day, account_id): seq})
         ledger = {"token": "t", "contacts": 10 * seq, "conversations": 20 * seq, "seq": seq}
         await self._client.hset(keys.ledger, mapping=ledger)
 
     def ends(self) -> dict[int, tuple[int, int]]:
         return {shard: (10 * seq, 20 * seq) for shard, seq in enumerate(self.seqs)}
+
+    def metrics(
+        self, account_id: str, first: date, last: date, filters: dict[str, list[str]], as_of_ms: int = AS_OF_MS
+    ) -> dict[str, Any]:
+        """What a report published as of an instant answers."""
+        return self.whole.metrics(account_id, first, last, filters, as_of_ms)
+
+
+def now_ms() -> int:
+    """As of when a round publishes."""
+    return int(time.time() * 1000)
 
 
 def golden_lines() -> list[bytes]:
@@ -125,32 +152,229 @@ class Holder:
         self.ticket = Ticket(epoch, token)
 
     async def outrun(self, epoch: int) -> None:
-        raise AssertionError(f"the fence shows a later epoch: {epoch}")
+        raise LockLost(f"the fence shows a later epoch: {epoch}")
 
 
 def publisher(client: Any, shards: Shards, holder: Holder | None = None) -> Publisher:
     readers = [ShardReader(client, shards.keys, shard) for shard in range(SHARDS)]
-    return Publisher(client, shards.keys.namespace, readers, 3, 800, holder or Holder())
+    return Publisher(client, shards.keys.namespace, readers, 3, 800, holder or Holder(), Blocks(client, 1 << 24))
+
+
+async def round_of(client: Any, shards: Shards, as_of_ms: int = AS_OF_MS) -> Round:
+    scans = [await ShardReader(client, shards.keys, shard).scan(0) for shard in range(SHARDS)]
+    return Round(LogCut(as_of_ms, shards.ends()), scans)
 
 
 async def publish(client: Any, shards: Shards, account_id: str = "acc0", as_of_ms: int = AS_OF_MS) -> Any:
-    scans = [await ShardReader(client, shards.keys, shard).scan(0) for shard in range(SHARDS)]
-    settings = shards.whole.settings[account_id]
-    return await publisher(client, shards).publish(settings, LogCut(as_of_ms, shards.ends()), scans)
+    round_ = await round_of(client, shards, as_of_ms)
+    return await publisher(client, shards).publish(shards.whole.rules(account_id), round_)
 
 
-async def test_every_golden_line_is_answered_from_the_published_cubes(client: Any, shards: Shards) -> None:
+MAY_MS = 1_777_593_600_000  # 2026-05-01T00:00:00Z
+APRIL_MS = 1_775_143_200_000  # 2026-04-02T15:20:00Z
+ACCOUNTS = ("acc0", "acc1", "acc2")
+
+
+def golden_cases(name: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in (GOLDEN / f"{name}.jsonl").read_bytes().splitlines()]
+
+
+async def test_every_golden_line_is_answered_from_the_published_blocks(client: Any, shards: Shards) -> None:
     await shards.commit(golden_lines())
-    for account_id in ("acc0", "acc1", "acc2"):
-        await publish(client, shards, account_id)
+    for account_id in ACCOUNTS:
+        await publish(client, shards, account_id, MAY_MS)
     reader = SnapshotReader(client, shards.keys.namespace)
-    for line in (GOLDEN / "expected.jsonl").read_bytes().splitlines():
-        expected = orjson.loads(line)
-        first, last = date.fromisoformat(expected["from"]), date.fromisoformat(expected["to"])
-        answer = await reader.metrics(expected["account"], first, last, Filters.parse(**expected["filters"]))
-        assert differences(expected["metrics"], answer.metrics) == []
-        # And it is, to the last digit, what a replay of the same events answers.
-        assert answer.metrics == report_of(shards.whole, expected["account"], first, last, expected["filters"])
+    for case in golden_cases("expected"):
+        first, last = date.fromisoformat(case["from"]), date.fromisoformat(case["to"])
+        answer = await reader.metrics(case["account"], first, last, Filters.parse(**case["filters"]))
+        assert differences(case["metrics"], answer.metrics) == []
+
+
+async def test_every_golden_list_is_answered_from_the_published_blocks(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    for account_id in ACCOUNTS:
+        await publish(client, shards, account_id, MAY_MS)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    for case in golden_cases("lists"):
+        days = Period(date.fromisoformat(case["from"]), date.fromisoformat(case["to"]))
+        query = ListQuery(case["list"], Filters.parse(**case["filters"]))
+        found = (await reader.list(case["account"], days, query)).page(0, None)
+        assert found.total == len(found.rows)
+        assert found.rows == case["rows"]
+    with pytest.raises(ListRefused):
+        await reader.list("acc0", Period(*WHOLE), ListQuery("new_contacts", Filters.parse(advisor=["adv1"])))
+
+
+async def test_every_golden_comparison_is_answered_from_the_published_blocks(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    for account_id in ACCOUNTS:
+        await publish(client, shards, account_id, APRIL_MS)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    for case in golden_cases("comparisons"):
+        first, last = date.fromisoformat(case["from"]), date.fromisoformat(case["to"])
+        filters = Filters.parse(**case["filters"])
+        if case["metrics"] is None:
+            with pytest.raises(RangeError):
+                await reader.metrics(case["account"], first, last, filters, compare=case["compare"])
+            continue
+        answer = await reader.metrics(case["account"], first, last, filters, compare=case["compare"])
+        assert answer.compared is not None
+        assert differences(case["metrics"], answer.compared.metrics) == []
+
+
+async def test_sealed_days_are_read_like_open_ones(client: Any, shards: Shards) -> None:
+    shards.sealed_before = date(2026, 3, 20).toordinal()
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
+    assert answer.complete
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {})
+    sealed = [
+        key
+        async for key in client.scan_iter(match=f"*{shards.keys.namespace}*:day:*:acc0")
+        if set(await client.hkeys(key)) == {TOTALS, SEALED}
+    ]
+    assert len(sealed) > 10
+
+
+async def test_a_reader_asks_for_what_it_does_not_know_only(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    first = await reader.metrics("acc0", *WHOLE, Filters())
+    keys = PublicKeys(shards.keys.namespace, "acc0")
+    days = days_of((await the_manifest(client, keys)).parts)
+    await client.delete(*(keys.part(part) for part in days.values()))
+    assert await reader.metrics("acc0", *WHOLE, Filters()) == first
+    # With no room to remember, they are missed.
+    with pytest.raises(MissingPart):
+        await SnapshotReader(client, shards.keys.namespace, 0).metrics("acc0", *WHOLE, Filters())
+
+
+async def test_values_that_are_nowhere_are_named(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    group = next(iter(shards.whole.settings["acc0"].groups))
+    filters = Filters.parse(origin=["Nowhere", "none"], group=[group, "g-none"], channel=["sms"], advisor=["nobody"])
+    answer = await reader.metrics("acc0", *WHOLE, filters)
+    assert answer.unknown_values == {"origin": ["Nowhere"], "group": ["g-none"], "advisor": ["nobody"]}
+    assert (await reader.metrics("acc0", *WHOLE, Filters())).unknown_values == {}
+
+
+async def test_all_who_wait_are_listed_without_a_range(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    document = orjson.loads(await reader.report("acc0") or b"")
+    everybody = (await reader.list("acc0", None, ListQuery("waiting"))).page(0, None)
+    assert everybody.total == document["waiting"]["contacts"] > 2
+    assert everybody.rows[0]["at"] == document["waiting"]["oldest"]
+    assert sum(row["snoozed"] for row in everybody.rows) == document["waiting"]["snoozed"]
+    page = (await reader.list("acc0", None, ListQuery("waiting", order="longest"))).page(1, 2)
+    assert (page.total, len(page.rows)) == (everybody.total, 2)
+
+
+@pytest.mark.parametrize("name", LISTS)
+async def test_lists_have_as_many_rows_as_their_numbers_say(client: Any, shards: Shards, name: str) -> None:
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    reader = SnapshotReader(client, shards.keys.namespace)
+    numbers: dict[str, Callable[[Any], Any]] = {
+        "first_response": lambda found: found["first_response"]["count"],
+        "response": lambda found: found["response"]["count"],
+        "interactions": lambda found: found["interactions"]["contacts"],
+        "advisor_contacts": lambda found: found["interactions"]["advisor_contacts"],
+        "new_contacts": lambda found: found["new_contacts"]["total"],
+        "active_contacts": lambda found: found["new_conversations"]["active_contacts"],
+        "new_conversations": lambda found: found["new_conversations"]["total"],
+        "closed_conversations": lambda found: found["closed_conversations"]["total"],
+        "origins": lambda found: sum(row["new_contacts"] for row in found["origins"]),
+        "waiting": lambda found: found["waiting"]["contacts"],
+    }
+    number = numbers[name]
+    asked: dict[str, list[str]]
+    for asked in ({}, {"channel": ["whatsapp"]}, {"origin": ["none"]}, {"group": ["g1", "none"]}):
+        filters = Filters.parse(**asked)
+        answer = await reader.metrics("acc0", *WHOLE, filters)
+        found = (await reader.list("acc0", Period(*WHOLE), ListQuery(name, filters))).page(0, None)
+        assert len(found.rows) == found.total == number(answer.metrics)
+
+
+async def test_facts_that_do_not_add_up_are_published_and_said(
+    client: Any, shards: Shards, redis_server: RedisAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    await shards.commit(golden_lines())
+    keys = shards.keys.shard(1)
+    member = next(m for m in await client.zrange(keys.changed, 0, -1) if m.endswith(b":acc0"))
+    day = int(member.split(b":")[0])
+    held = keys.day(day, "acc0")
+    totals = decode_vector(await client.hget(held, TOTALS))
+    await client.hset(held, TOTALS, encode_vector({**totals, 3: totals.get(3, 0) + 1}))
+    snapshotter = Snapshotter(client, config_of(redis_server, shards.keys.namespace), Ends(shards.ends()))
+    done, *others = await snapshotter.publish(all_accounts=True)
+    assert (done.differing_days, done.manifest.complete, done.manifest.differing) == (1, False, (day,))
+    assert all(other.manifest.complete for other in others)
+    assert "the facts in shard 1 do not add up to its totals" in caplog.text
+    document = orjson.loads(await client.get(PublicKeys(shards.keys.namespace, "acc0").report))
+    named = date.fromordinal(day).isoformat()
+    assert document["notices"] == [{"code": "totals-differ", "count": 1, "values": [named]}]
+    assert (document["complete"], named in document["incomplete_reasons"][0]) == (False, True)
+    # It is said of later revisions too, until the day adds up.
+    (done, *_) = await snapshotter.publish("acc0", all_accounts=True)
+    assert (done.differing_days, done.manifest.differing) == (0, (day,))
+    await client.hset(held, TOTALS, encode_vector(totals))
+    shards.seqs[1] += 1
+    await client.zadd(keys.changed, {member: shards.seqs[1]})
+    await client.hset(keys.ledger, mapping={"seq": shards.seqs[1]})
+    (done, *_) = await snapshotter.publish("acc0", all_accounts=True)
+    assert (done.manifest.differing, done.manifest.complete) == ((), True)
+    answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {}, done.manifest.as_of_ms)
+
+
+async def test_the_instant_of_a_quiet_account_moves_without_a_new_revision(
+    client: Any, shards: Shards, redis_server: RedisAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shards.commit(golden_lines())
+    ends = Ends(shards.ends())
+    snapshotter = Snapshotter(client, config_of(redis_server, shards.keys.namespace), ends)
+    await snapshotter.publish(all_accounts=True)
+    keys, reader = PublicKeys(shards.keys.namespace, "acc0"), SnapshotReader(client, shards.keys.namespace)
+    before, document = await reader.newest("acc0"), await reader.report("acc0")
+    assert before is not None
+    assert await snapshotter.publish(all_accounts=False) == []
+    after = await reader.newest("acc0")
+    assert after is not None
+    assert after.revision == before.revision
+    assert after.as_of > before.as_of
+    assert await reader.report("acc0") == document
+    answer = await reader.metrics("acc0", *WHOLE, Filters())
+    assert (answer.as_of, answer.as_of_published) == (after.as_of, before.as_of)
+    # Not while a shard is behind: what the account did meanwhile is not known.
+    ends.ends[0] = (10**6, 10**6)
+    monkeypatch.setattr("streams.snapshots.snapshotter.CATCH_UP_SECONDS", 0)
+    held = await client.get(keys.as_of)
+    await snapshotter.publish(all_accounts=False)
+    assert await client.get(keys.as_of) == held
+    # Another revision's instant says nothing of this one.
+    await client.set(keys.as_of, b"99 9999999999999")
+    unmoved = await reader.newest("acc0")
+    assert unmoved is not None
+    assert unmoved.as_of == before.as_of
+
+
+async def test_a_snapshotter_that_was_overtaken_moves_no_instant(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    keys = PublicKeys(shards.keys.namespace, "acc0")
+    round_ = await round_of(client, shards)
+    await publisher(client, shards, Holder(5, "later")).publish(shards.whole.rules("acc0"), round_)
+    await note_quiet(client, Holder(4, "earlier"), {keys: 1}, AS_OF_MS + 1)
+    assert await client.get(keys.as_of) is None
+    await note_quiet(client, Holder(5, "later"), {keys: 2}, AS_OF_MS + 1)
+    assert await client.get(keys.as_of) is None
+    await note_quiet(client, Holder(5, "later"), {keys: 1}, AS_OF_MS + 1)
+    assert await client.get(keys.as_of) == b"1 %d" % (AS_OF_MS + 1)
 
 
 async def test_the_period_before_has_its_own_tables(client: Any, shards: Shards) -> None:
@@ -160,13 +384,13 @@ async def test_the_period_before_has_its_own_tables(client: Any, shards: Shards)
     for filters in (Filters(), Filters(group=("g1", None))):
         answer = await reader.metrics("acc0", date(2026, 3, 15), date(2026, 3, 28), filters)
         before = await reader.metrics("acc0", date(2026, 3, 1), date(2026, 3, 14), filters)
-        assert answer.previous == before.metrics
-        alone = await reader.metrics("acc0", date(2026, 3, 15), date(2026, 3, 28), filters, with_previous=False)
-        assert (alone.metrics, alone.previous) == (answer.metrics, {})
-        assert answer.previous["by_advisor"]
-        assert answer.previous["by_group"]
-        assert answer.previous["by_channel"]
-        assert answer.previous["by_advisor"] != answer.metrics["by_advisor"]
+        assert answer.compared is not None
+        assert answer.compared.metrics == before.metrics
+        alone = await reader.metrics("acc0", date(2026, 3, 15), date(2026, 3, 28), filters, compare=None)
+        assert (alone.metrics, alone.compared) == (answer.metrics, None)
+        for table in ("by_advisor", "by_group", "by_channel"):
+            assert answer.compared.metrics[table]
+            assert answer.compared.metrics[table] != answer.metrics[table]
 
 
 async def test_the_document_has_every_preset_with_the_period_before(client: Any, shards: Shards) -> None:
@@ -175,13 +399,16 @@ async def test_the_document_has_every_preset_with_the_period_before(client: Any,
     document = orjson.loads(await SnapshotReader(client, shards.keys.namespace).report("acc0") or b"")
     assert document["schema"] == "mediana.report/1"
     assert (document["revision"], document["complete"], document["lag"]) == (1, True, {"records": 0})
-    names = {"today", "yesterday", "last_7_days", "last_30_days", "this_month", "last_month"}
-    assert set(document["periods"]) == names
-    for box in document["periods"].values():
-        for part in (box, box["previous"]):
+    assert set(document["periods"]) == set(presets(date(2026, 3, 31)))
+    for name, box in document["periods"].items():
+        parts = [box, box["previous"]]
+        for part in parts:
             first, last = date.fromisoformat(part["from"]), date.fromisoformat(part["to"])
-            found = report_of(shards.whole, "acc0", first, last, {})
-            assert differences(part["metrics"], found) == []
+            assert differences(part["metrics"], shards.metrics("acc0", first, last, {})) == []
+        contains_today = box["from"] <= "2026-03-31" <= box["to"]
+        assert (
+            ("previous_to_date" in box) == contains_today == (not name.startswith(("last_w", "last_m", "last_q", "y")))
+        )
     last_7_days = document["periods"]["last_7_days"]
     assert (last_7_days["from"], last_7_days["to"]) == ("2026-03-25", "2026-03-31")
     assert (last_7_days["previous"]["from"], last_7_days["previous"]["to"]) == ("2026-03-18", "2026-03-24")
@@ -193,9 +420,9 @@ async def test_the_next_revision_writes_only_the_days_that_changed(client: Any, 
     await publish(client, shards)
     keys = PublicKeys(shards.keys.namespace, "acc0")
     first = await load_manifest(client, keys)
-    before = {day: dict(fields) for day, fields in shards.whole.counters["acc0"].items()}
+    before = {day: dict(fields) for day, fields in shards.whole.days["acc0"].items()}
     await shards.commit(lines[900:])
-    after = shards.whole.counters["acc0"]
+    after = shards.whole.days["acc0"]
     changed = {day for day in before.keys() | after.keys() if before.get(day) != after.get(day)}
     assert 0 < len(changed) < len(after)
 
@@ -206,23 +433,25 @@ async def test_the_next_revision_writes_only_the_days_that_changed(client: Any, 
     assert second.revision == 2
     kept = {name for name, version in second.parts.items() if first.parts.get(name) == version}
     assert {int(name) for name in second.parts.keys() - kept} == {day for day in changed if after[day]}
+    assert second.parts[SETTINGS] == first.parts[SETTINGS]
     document = orjson.loads(await client.get(keys.report))
     assert document["changed_days"] == [date.fromordinal(day).isoformat() for day in sorted(changed)]
     answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
-    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {})
 
 
 async def garbage_of(client: Any, keys: PublicKeys) -> set[Part]:
-    return {Part.of_member(member) for member in await client.hkeys(keys.garbage) if b":" in member}
+    return {Part.of_member(member) for member in (await the_manifest(client, keys)).replaced}
 
 
 async def pass_time(client: Any, keys: PublicKeys, milliseconds: int) -> None:
-    """Let the account's own clock of garbage go on."""
-    age, seen = (await client.hget(keys.garbage, "clock")).split(b":")
-    await client.hset(keys.garbage, "clock", b"%d:%s" % (int(age) + milliseconds, seen))
+    """Let the account's own clock go on."""
+    manifest = await the_manifest(client, keys)
+    older = msgspec.structs.replace(manifest, age_ms=manifest.age_ms + milliseconds)
+    await client.set(keys.manifest, encode_manifest(older))
 
 
-async def test_replaced_cubes_stay_for_readers_under_way_and_then_go(client: Any, shards: Shards) -> None:
+async def test_replaced_blocks_stay_for_readers_under_way_and_then_go(client: Any, shards: Shards) -> None:
     lines = golden_lines()
     await shards.commit(lines[:900])
     await publish(client, shards)
@@ -243,10 +472,10 @@ async def test_replaced_cubes_stay_for_readers_under_way_and_then_go(client: Any
     assert await client.exists(*map(keys.part, replaced)) == 0
     assert await garbage_of(client, keys) == set()
     answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
-    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {})
 
 
-async def test_replaced_cubes_stay_for_two_revisions(client: Any, shards: Shards) -> None:
+async def test_replaced_blocks_stay_for_two_revisions(client: Any, shards: Shards) -> None:
     lines = golden_lines()
     await shards.commit(lines[:900])
     await publish(client, shards)
@@ -261,6 +490,38 @@ async def test_replaced_cubes_stay_for_two_revisions(client: Any, shards: Shards
     assert await garbage_of(client, keys) == set()
 
 
+async def test_parts_that_were_written_and_never_named_go_in_time(
+    client: Any, shards: Shards, redis_server: RedisAddress
+) -> None:
+    snapshotter = await published_round(client, shards, redis_server)
+    keys = PublicKeys(shards.keys.namespace, "acc0")
+    account = FencedAccount(client, keys, Holder(1))
+    await client.delete(keys.fence)
+    await account.claim()
+    part = Part("739000", "died.1")
+    await account.write(part, b"half of something")
+    await snapshotter.publish("acc0", all_accounts=True)
+    await snapshotter.publish("acc0", all_accounts=True)
+    await snapshotter.publish(all_accounts=False)
+    assert await client.exists(keys.part(part)), "ten minutes are not over"
+    age, seen = (await client.hget(keys.garbage, "clock")).split(b":")
+    await client.hset(keys.garbage, "clock", b"%d:%s" % (int(age) + 600_000, seen))
+    await snapshotter.publish(all_accounts=False)
+    assert not await client.exists(keys.part(part), keys.garbage)
+
+
+async def test_many_parts_are_written_one_by_one_and_published_together(
+    client: Any, shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.snapshots.fenced.MOST_INLINE_PARTS", 3)
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    keys = PublicKeys(shards.keys.namespace, "acc0")
+    assert not await client.exists(keys.garbage)
+    answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {})
+
+
 async def test_history_keeps_the_newest_documents_and_subscribers_hear_of_each(client: Any, shards: Shards) -> None:
     await shards.commit(golden_lines())
     keys = PublicKeys(shards.keys.namespace, "acc0")
@@ -269,6 +530,9 @@ async def test_history_keeps_the_newest_documents_and_subscribers_hear_of_each(c
     for _ in range(5):
         await publish(client, shards)
     assert sorted(map(int, await client.hkeys(keys.history))) == [3, 4, 5]
+    assert unpacked_document(await client.hget(keys.history, 5)) == await client.get(keys.report)
+    assert orjson.loads(unpacked_document(await client.hget(keys.history, 4)))["revision"] == 4
+    assert await client.hstrlen(keys.history, 4) * 4 < await client.strlen(keys.report)
     heard: list[int] = []
     async with asyncio.timeout(5):
         while len(heard) < 5:
@@ -291,7 +555,7 @@ async def test_a_shard_that_was_rolled_back_is_read_again_whole(client: Any, sha
     await older.commit(lines[:500])
     await publish(client, older)
     answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
-    assert answer.metrics == report_of(older.whole, "acc0", *WHOLE, {})
+    assert answer.metrics == older.metrics("acc0", *WHOLE, {})
 
 
 async def test_what_is_committed_again_after_a_roll_back_is_published_again(client: Any, shards: Shards) -> None:
@@ -309,29 +573,51 @@ async def test_what_is_committed_again_after_a_roll_back_is_published_again(clie
         await client.hset(shard.ledger, mapping={"token": "another", "seq": 20_000_001})
     await publish(client, shards)
     answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
-    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {})
 
 
-async def test_a_snapshotter_that_was_overtaken_writes_nothing(client: Any, shards: Shards) -> None:
+@pytest.mark.parametrize("published_before", [False, True])
+async def test_a_snapshotter_that_was_overtaken_writes_nothing(
+    client: Any, shards: Shards, published_before: bool
+) -> None:
     await shards.commit(golden_lines())
     slow, quick = publisher(client, shards), publisher(client, shards, Holder(2, "quick"))
-    scans = [await ShardReader(client, shards.keys, shard).scan(0) for shard in range(SHARDS)]
-    settings, log = shards.whole.settings["acc0"], LogCut(AS_OF_MS, shards.ends())
-    read = slow._changed_counters
+    rules, round_ = shards.whole.rules("acc0"), await round_of(client, shards)
+    if published_before:
+        await publish(client, shards)
+    read = slow._changed_days
 
     async def overtaken(*arguments: Any, **more: Any) -> Any:
         found = await read(*arguments, **more)
-        await quick.publish(settings, log, scans)
+        await quick.publish(rules, round_)
         return found
 
-    slow._changed_counters = overtaken  # type: ignore[method-assign]
-    with pytest.raises(FenceLost):
-        await slow.publish(settings, log, scans)
+    slow._changed_days = overtaken  # type: ignore[method-assign]
+    with pytest.raises((FenceLost, LockLost)):
+        await slow.publish(rules, round_)
     keys = PublicKeys(shards.keys.namespace, "acc0")
     manifest = await the_manifest(client, keys)
-    assert manifest.revision == 1
-    cubes = [key async for key in client.scan_iter(match=f"{shards.keys.namespace}:mediana:{{acc0}}:cube:*")]
-    assert len(cubes) == len(contents(manifest.parts).days), "the slow one left nothing behind"
+    assert manifest.revision == 1 + published_before
+    parts = [key async for key in client.scan_iter(match=f"{shards.keys.namespace}:mediana:{{acc0}}:part:*")]
+    assert len(parts) == len(manifest.parts), "the slow one left nothing behind"
+
+
+async def test_two_snapshotters_that_share_an_epoch_do_not_mix(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    slow, quick = publisher(client, shards, Holder(2, "slow")), publisher(client, shards, Holder(2, "quick"))
+    rules, round_ = shards.whole.rules("acc0"), await round_of(client, shards)
+    await quick.publish(rules, round_)
+    read = slow._changed_days
+
+    async def overtaken(*arguments: Any, **more: Any) -> Any:
+        found = await read(*arguments, **more)
+        await quick.publish(rules, round_)
+        return found
+
+    slow._changed_days = overtaken  # type: ignore[method-assign]
+    with pytest.raises(Superseded):
+        await slow.publish(rules, round_)
+    assert (await the_manifest(client, PublicKeys(shards.keys.namespace, "acc0"))).revision == 2
 
 
 async def test_a_half_written_shard_is_not_published(client: Any, shards: Shards) -> None:
@@ -458,164 +744,43 @@ async def test_the_wrong_redis_or_an_unknown_account_is_said_plainly(
         await here.publish("stranger", all_accounts=True)
 
 
-@pytest.mark.parametrize("mask", [WITH_ADVISOR, WITHOUT_ADVISOR])
-async def test_the_finest_slices_are_read_whole_and_without_the_rest(
-    client: Any, shards: Shards, mask: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await shards.commit(golden_lines())
-    await publish(client, shards)
-    # A few fields at a time, so that a cube takes many commands.
-    monkeypatch.setattr("streams.snapshots.reader.FIELDS_PER_SCAN", 10)
-    slices = await SnapshotReader(client, shards.keys.namespace).slices("acc0", *WHOLE, mask)
-    prefix = slice_prefix(mask)
-    expected = {
-        day: {key: value for key, value in built.items() if key.startswith(prefix)}
-        for day, built in sorted(shards.whole.cubes("acc0").items())
-        if WHOLE[0].toordinal() <= day <= WHOLE[1].toordinal()
-    }
-    assert slices.revision == 1
-    assert [found async for found in slices.days] == list(expected.items())
-
-
-async def test_slices_are_of_one_revision_and_a_vanished_cube_is_no_empty_day(client: Any, shards: Shards) -> None:
-    lines = golden_lines()
-    await shards.commit(lines[:900])
-    await publish(client, shards)
-    reader = SnapshotReader(client, shards.keys.namespace)
-    under_way = await reader.slices("acc0", *WHOLE, WITH_ADVISOR)
-    before = [found async for found in (await reader.slices("acc0", *WHOLE, WITH_ADVISOR)).days]
-    first = await anext(aiter(under_way.days))
-    await shards.commit(lines[900:])
-    await publish(client, shards)
-    assert [first, *[found async for found in under_way.days]] == before
-    newest = await reader.slices("acc0", *WHOLE, WITH_ADVISOR)
-    assert newest.revision == 2
-    for name in await client.keys(f"{shards.keys.namespace}:mediana:{{acc0}}:cube:*"):
-        await client.delete(name)
-    with pytest.raises(VanishedCube):
-        await anext(aiter(newest.days))
-    with pytest.raises(NoReport):
-        await reader.slices("nobody", *WHOLE, WITH_ADVISOR)
-
-
-MARCH, END_OF_MARCH = (Span(date(2026, 3, day).toordinal(), date(2026, 3, 31).toordinal()) for day in (1, 21))
-
-
-async def rolled_up_account(client: Any, shards: Shards) -> PublicKeys:
-    """A published account whose months before AS_OF_MS are rolled up."""
-    await shards.commit(golden_lines())
-    await publish(client, shards, as_of_ms=AS_OF_MS + 45 * 86_400_000)
-    return PublicKeys(shards.keys.namespace, "acc0")
-
-
 async def the_manifest(client: Any, keys: PublicKeys) -> Manifest:
     manifest = await load_manifest(client, keys)
     assert manifest is not None
     return manifest
 
 
-@pytest.mark.parametrize("span", [MARCH, END_OF_MARCH])
-async def test_spans_that_are_over_are_rolled_up_and_answer_for_their_days(
-    client: Any, shards: Shards, span: Span
-) -> None:
-    keys = await rolled_up_account(client, shards)
-    manifest = await the_manifest(client, keys)
-    there = contents(manifest.parts)
-    assert span in there.spans
-    days = [day for day in there.days if day in span.days]
-    assert len(days) > 6
-    # These days are not looked at: the answer is the same without them.
-    for day in days:
-        await client.delete(keys.part(there.days[day]))
+async def test_a_report_of_another_release_is_refused_with_advice_and_made_again(client: Any, shards: Shards) -> None:
+    await shards.commit(golden_lines())
+    await publish(client, shards)
+    keys = PublicKeys(shards.keys.namespace, "acc0")
+    earlier = msgspec.msgpack.encode({"format": 2, "revision": 1, "parts": {}})
+    with pytest.raises(OtherFormat):
+        decode_manifest(earlier)
+    await client.set(keys.manifest, earlier)
     reader = SnapshotReader(client, shards.keys.namespace)
-    first, last = (date.fromordinal(MARCH.first + 20), WHOLE[1]) if span == END_OF_MARCH else WHOLE
-    asked: list[dict[str, list[str]]] = [{}, {"channel": ["whatsapp", "email"]}, {"advisor": ["adv1"]}]
-    for filters in asked:
-        answer = await reader.metrics("acc0", first, last, Filters.parse(**filters))
-        assert answer.metrics == report_of(shards.whole, "acc0", first, last, filters)
+    with pytest.raises(NoReport, match="mediana rebuild"):
+        await reader.metrics("acc0", *WHOLE, Filters())
+    done = await publish(client, shards)
+    assert done.repaired == 1
+    assert (await reader.metrics("acc0", *WHOLE, Filters())).metrics == shards.metrics("acc0", *WHOLE, {})
 
 
-async def as_an_earlier_build(client: Any, keys: PublicKeys) -> Manifest:
-    """Rewrite what is published as a build would have that versioned cubes by the revision that wrote them."""
-    manifest = await the_manifest(client, keys)
-    for name, version in manifest.parts.items():
-        await client.rename(keys.part(Part(name, version)), keys.part(Part(name, "1")))
-    there = contents(manifest.parts)
-    month = keys.part(Part(f"month:{MARCH.first}", "1"))
-    await client.hset(month, "values", "of another form")
-    earlier = {
-        **{name: value for name, value in msgspec.structs.asdict(manifest).items() if name in EARLIER_FIELDS},
-        "format": 1,
-        "rules": 0xDEC0DE,  # they were 32 bits
-        "days": {day: [1, manifest.waiting[day]] for day in there.days},
-        "spans": dict.fromkeys(there.spans, 1),
-        "months": {MARCH.first: 1},
-    }
-    await client.set(keys.manifest, msgspec.msgpack.encode(earlier))
-    await client.delete(keys.fence)
-    return manifest
-
-
-EARLIER_FIELDS = {
-    *("revision", "published_at_ms", "as_of_ms", "complete", "timezone", "today", "rules", "commits"),
-    "complete_from_ms",
-}
-
-
-async def test_what_an_earlier_build_published_is_read_and_goes_on(client: Any, shards: Shards) -> None:
-    keys = await rolled_up_account(client, shards)
-    manifest = await as_an_earlier_build(client, keys)
-    earlier = await the_manifest(client, keys)
-    assert earlier.parts == {**dict.fromkeys(manifest.parts, "1"), f"month:{MARCH.first}": "1"}
-    reader = SnapshotReader(client, shards.keys.namespace)
-    answer = await reader.metrics("acc0", *WHOLE, Filters())
-    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
-    await publish(client, shards, as_of_ms=AS_OF_MS + 45 * 86_400_000)
-    # Nothing changed, so nothing is written again; the month is not named any more, and is known as garbage.
-    assert (await the_manifest(client, keys)).parts == dict.fromkeys(manifest.parts, "1")
-    assert await client.exists(keys.part(Part(f"month:{MARCH.first}", "1")))
-    assert (await reader.metrics("acc0", *WHOLE, Filters())).metrics == answer.metrics
-
-
-async def test_a_changed_day_replaces_the_roll_ups_it_is_in_only(client: Any, shards: Shards) -> None:
-    keys = await rolled_up_account(client, shards)
-    first = contents((await the_manifest(client, keys)).parts).spans
-    old = await client.hgetall(keys.part(first[MARCH]))
-    created = next(
-        event
-        for event in map(orjson.loads, golden_lines())
-        if event["type"] == "contact.created" and event["account_id"] == "acc0"
-    )
-    found = []
-    for number, at in enumerate(("2026-04-10T12:00:00Z", "2026-03-10T12:00:00Z")):
-        created |= {"id": f"new-{number}", "contact_id": f"new-{number}", "occurred_at": at}
-        await shards.commit([orjson.dumps(created)])
-        await publish(client, shards, as_of_ms=AS_OF_MS + 45 * 86_400_000)
-        found.append(contents((await the_manifest(client, keys)).parts).spans)
-        answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc0", *WHOLE, Filters())
-        assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
-    assert [spans[MARCH] == first[MARCH] for spans in found] == [True, False]
-    assert [spans[END_OF_MARCH] == first[END_OF_MARCH] for spans in found] == [True, True]
-    # A reader of a revision before still finds what its manifest names; it is garbage, and goes in time.
-    assert await client.hgetall(keys.part(first[MARCH])) == old
-    assert first[MARCH] in await garbage_of(client, keys)
-
-
-@pytest.mark.parametrize("member", [b"739700:4", b"month:739700:4", b"span:739700-739709:4", b"739700:q-_9.12"])
-def test_a_part_reads_back_what_it_wrote_and_what_earlier_builds_did(member: bytes) -> None:
+@pytest.mark.parametrize("member", [b"739700:q-_9.12", b"settings:q-_9.1"])
+def test_a_part_reads_back_what_it_wrote(member: bytes) -> None:
     part = Part.of_member(member)
     assert part.version == member.decode().rpartition(":")[2]
     assert part.member.encode() == member
-    name = PublicKeys("main", "acme").part(part)
-    assert name == "mediana:{acme}:" + ("cube:" if member.startswith(b"7") else "") + member.decode()
+    assert PublicKeys("main", "acme").part(part) == "mediana:{acme}:part:" + member.decode()
 
 
 async def test_a_revision_names_the_positions_that_it_is_of(client: Any, shards: Shards) -> None:
     await shards.commit(golden_lines()[:100])
     await shards.commit(golden_lines()[100:])
     await publish(client, shards)
-    found = await load_revision(client, PublicKeys(shards.keys.namespace, "acc0"))
+    found = await load_revision(client, PublicKeys(shards.keys.namespace, "acc0"), with_document=True)
     assert found is not None
+    assert found.document is not None
     assert found.manifest.positions == {0: (20, 40), 1: (20, 40), 2: (20, 40)}
     assert b'"positions"' not in found.document
 
@@ -635,18 +800,18 @@ async def test_a_missing_part_is_an_error_and_is_made_again_by_the_next_round(
 ) -> None:
     snapshotter = await published_round(client, shards, redis_server)
     keys, reader = PublicKeys(shards.keys.namespace, "acc0"), SnapshotReader(client, shards.keys.namespace)
-    days = contents((await the_manifest(client, keys)).parts).days
+    days = days_of((await the_manifest(client, keys)).parts)
     missing = sorted(days)[2:5]
     await client.delete(*[keys.part(days[day]) for day in missing])
     with pytest.raises(MissingPart, match="not in Redis"):
         await reader.metrics("acc0", date.fromordinal(missing[0]), date.fromordinal(missing[1]), Filters())
     with pytest.raises(MissingPart):
-        await reader.slices("acc0", *WHOLE, WITH_ADVISOR)
+        await reader.list("acc0", Period(*WHOLE), ListQuery("response"))
     # Nothing changed: it is found by looking, and only what is missing is made again.
     (done,) = await snapshotter.publish(all_accounts=False)
     assert (done.account_id, done.repaired, done.changed_days) == ("acc0", 3, 3)
     answer = await reader.metrics("acc0", *WHOLE, Filters())
-    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {}, now_ms())
     assert await snapshotter.publish(all_accounts=False) == []
 
 
@@ -669,19 +834,22 @@ async def test_lost_keys_of_an_account_are_made_again_and_its_revision_goes_on(
     await snapshotter.publish(all_accounts=lost == "damaged revision")
     assert snapshotter.failures == {}
     answer = await reader.metrics("acc0", *WHOLE, Filters())
-    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {}, now_ms())
     assert answer.revision == 3
     assert sorted(map(int, await client.hkeys(keys.history))) == [1, 2, 3]
 
 
 async def test_a_day_that_no_shard_has_any_more_stays_an_error_and_the_rest_goes_on(
-    client: Any, shards: Shards, redis_server: RedisAddress
+    client: Any, shards: Shards, redis_server: RedisAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Two years on, no period of the document has the day any more.
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 500 * 86_400)
     await shards.commit(golden_lines())
     keys, reader = PublicKeys(shards.keys.namespace, "acc0"), SnapshotReader(client, shards.keys.namespace)
     snapshotter = Snapshotter(client, config_of(redis_server, shards.keys.namespace), Ends(shards.ends()))
     await snapshotter.publish(all_accounts=True)
-    days = contents((await the_manifest(client, keys)).parts).days
+    days = days_of((await the_manifest(client, keys)).parts)
     day = min(days)
     await client.delete(keys.part(days[day]))
     for shard in range(SHARDS):
@@ -695,8 +863,8 @@ async def test_a_day_that_no_shard_has_any_more_stays_an_error_and_the_rest_goes
     with pytest.raises(MissingPart):
         await reader.metrics("acc0", date.fromordinal(day), date.fromordinal(day), Filters())
     after = date.fromordinal(day + 1)
-    answer = await reader.metrics("acc0", after, WHOLE[1], Filters(), with_previous=False)
-    assert answer.metrics == report_of(shards.whole, "acc0", after, WHOLE[1], {})
+    answer = await reader.metrics("acc0", after, WHOLE[1], Filters(), compare=None)
+    assert answer.metrics == shards.metrics("acc0", after, WHOLE[1], {}, now_ms())
     document = orjson.loads(await client.get(keys.report))
     assert date.fromordinal(day).isoformat() in document["incomplete_reasons"][0]
 
@@ -708,7 +876,7 @@ async def breaks_settings(client: Any, shards: Shards) -> None:
     await client.hset(shards.keys.settings, "acc1", b'{"account_id": "acc1", "timezone": "Atlantis/Center"}')
 
 
-async def breaks_counters(client: Any, shards: Shards) -> None:
+async def breaks_facts(client: Any, shards: Shards) -> None:
     keys = shards.keys.shard(1)
     member = next(m for m in await client.zrange(keys.changed, 0, -1) if m.endswith(b":acc1"))
     await client.hset(keys.day(int(member.split(b":")[0]), "acc1"), b"\xff\x00", b"junk")
@@ -717,12 +885,6 @@ async def breaks_counters(client: Any, shards: Shards) -> None:
 
 async def breaks_head(client: Any, shards: Shards) -> None:
     await client.hset(f"{{mediana:{shards.keys.namespace}}}:published", "acc1", b"\xc1")
-
-
-async def breaks_manifest_key(client: Any, shards: Shards) -> None:
-    keys = PublicKeys(shards.keys.namespace, "acc1")
-    await client.delete(keys.manifest)
-    await client.sadd(keys.manifest, "another kind")
 
 
 async def breaks_history_key(client: Any, shards: Shards) -> None:
@@ -799,9 +961,9 @@ async def test_all_keys_of_any_account_lie_in_one_slot_and_are_no_other_accounts
 ) -> None:
     settings = default_settings(account_id)
     await shards.commit(golden_lines()[:1])
-    scans = [await ShardReader(client, shards.keys, shard).scan(0) for shard in range(SHARDS)]
+    round_ = await round_of(client, shards)
     before = set(await client.keys("*"))
-    done = await publisher(client, shards).publish(settings, LogCut(AS_OF_MS, shards.ends()), scans)
+    done = await publisher(client, shards).publish(Rules(settings), round_)
     keys = set(await client.keys("*")) - before
     assert len({key_slot(key) for key in keys}) == 1
     assert (
@@ -813,8 +975,7 @@ async def test_all_keys_of_any_account_lie_in_one_slot_and_are_no_other_accounts
 @pytest.mark.parametrize(
     ("breaks", "reason"),
     [
-        (breaks_counters, "counters"),
-        (breaks_manifest_key, "redis"),
+        (breaks_facts, "counters"),
         (breaks_history_key, "redis"),
         (unforeseen, "unforeseen"),
     ],
@@ -843,10 +1004,10 @@ async def test_what_is_wrong_with_one_account_is_noted_and_the_others_are_publis
         if breaks is unforeseen:
             real = Publisher.publish
 
-            async def raising(self: Publisher, settings: Any, *arguments: Any, **more: Any) -> Any:
-                if settings.account_id == "acc1":
+            async def raising(self: Publisher, rules: Rules, *arguments: Any, **more: Any) -> Any:
+                if rules.settings.account_id == "acc1":
                     raise LookupError("nobody foresaw this")
-                return await real(self, settings, *arguments, **more)
+                return await real(self, rules, *arguments, **more)
 
             broken.setattr(Publisher, "publish", raising)
         for expected in (["acc0", "acc2"], []):
@@ -864,13 +1025,13 @@ async def test_what_is_wrong_with_one_account_is_noted_and_the_others_are_publis
         for member in await client.zrange(shards.keys.shard(1).changed, 0, -1):
             await client.hdel(shards.keys.shard(1).day(int(member.split(b":")[0]), "acc1"), b"\xff\x00")
     if reason == "redis":
-        await client.delete(keys.history if breaks is breaks_history_key else keys.manifest)
+        await client.delete(keys.history)
     (done,) = await snapshotter.publish(all_accounts=False)
     assert done.account_id == "acc1"
     assert snapshotter.failures == {}
     assert await _reports(client, config) == []
     answer = await SnapshotReader(client, shards.keys.namespace).metrics("acc1", *WHOLE, Filters())
-    assert answer.metrics == report_of(shards.whole, "acc1", *WHOLE, {})
+    assert answer.metrics == shards.metrics("acc1", *WHOLE, {}, now_ms())
 
 
 # --- clocks ---------------------------------------------------------------------------------------------------------
@@ -889,9 +1050,9 @@ async def test_a_clock_that_is_years_ahead_takes_nothing_away_for_good(
     await publish(client, shards, as_of_ms=AS_OF_MS + YEARS_MS)
     ahead = await the_manifest(client, keys)
     assert ahead.revision == 2
-    assert len(contents(first.parts).days) - len(contents(ahead.parts).days) == 5
-    assert await client.exists(*(keys.part(part) for part in contents(first.parts).days.values())) == len(
-        contents(first.parts).days
+    assert len(days_of(first.parts)) - len(days_of(ahead.parts)) == 5
+    assert await client.exists(*(keys.part(part) for part in days_of(first.parts).values())) == len(
+        days_of(first.parts)
     ), "nothing is swept early"
     await publish(client, shards)
     document = orjson.loads(await client.get(keys.report))
@@ -899,12 +1060,14 @@ async def test_a_clock_that_is_years_ahead_takes_nothing_away_for_good(
     assert document["as_of"] < document["as_of_before"]
     assert sorted(map(int, await client.hkeys(keys.history))) == [1, 2, 3]
     answer = await reader.metrics("acc0", *WHOLE, Filters())
-    assert answer.metrics == report_of(shards.whole, "acc0", *WHOLE, {})
+    assert answer.metrics == shards.metrics("acc0", *WHOLE, {})
     await publish(client, shards)
     assert orjson.loads(await client.get(keys.report))["as_of_before"] is None
 
 
-async def test_a_redis_clock_that_jumps_sweeps_nothing_before_half_the_time(client: Any, shards: Shards) -> None:
+async def test_a_clock_that_jumps_sweeps_nothing_before_its_time(
+    client: Any, shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = golden_lines()
     await shards.commit(lines[:900])
     await publish(client, shards)
@@ -912,29 +1075,52 @@ async def test_a_redis_clock_that_jumps_sweeps_nothing_before_half_the_time(clie
     await shards.commit(lines[900:])
     await publish(client, shards)
     replaced = await garbage_of(client, keys)
-    for jump_ms in (YEARS_MS, -YEARS_MS, YEARS_MS):
-        # As if the server's clock had gone by so much since the last look at it.
-        age, seen = (await client.hget(keys.garbage, "clock")).split(b":")
-        await client.hset(keys.garbage, "clock", b"%s:%d" % (age, max(0, int(seen) - jump_ms)))
+    real = time.time
+    for jump_ms in (YEARS_MS, -YEARS_MS):
+        age_ms = (await the_manifest(client, keys)).age_ms
+        monkeypatch.setattr("streams.snapshots.publisher.time.time", lambda by=jump_ms: real() + by / 1000)
         await publish(client, shards)
-        age_after = int((await client.hget(keys.garbage, "clock")).split(b":")[0])
-        assert 0 <= age_after - int(age) <= 300_000 + 10_000
-        if jump_ms == YEARS_MS and age_after < 600_000:
-            assert await garbage_of(client, keys) == replaced
+        assert 0 <= (await the_manifest(client, keys)).age_ms - age_ms <= 300_000
+        assert await garbage_of(client, keys) == replaced
+    monkeypatch.undo()
+    await pass_time(client, keys, 600_000)
+    await publish(client, shards)
+    assert await garbage_of(client, keys) == set()
 
 
-async def test_garbage_noted_by_an_earlier_build_with_the_time_of_day_is_kept_for_its_time(
-    client: Any, shards: Shards
+# --- what a publication costs ---------------------------------------------------------------------------------------
+
+
+async def test_an_account_of_which_a_day_changed_takes_few_commands(
+    client: Any, shards: Shards, redis_server: RedisAddress
 ) -> None:
-    await shards.commit(golden_lines())
-    await publish(client, shards)
-    keys = PublicKeys(shards.keys.namespace, "acc0")
-    old = Part("700000", "1")
-    await client.hset(keys.part(old), "values", "old")
-    await client.hset(keys.garbage, old.member, f"1:{AS_OF_MS}")
-    for _ in range(3):
-        await publish(client, shards)
-    assert await client.exists(keys.part(old))
-    await pass_time(client, keys, 11 * 60_000)
-    await publish(client, shards)
-    assert not await client.exists(keys.part(old))
+    """Every command that the server runs for it counts, those inside scripts and transactions too."""
+    lines = golden_lines()
+    await shards.commit(lines)
+    ends = Ends(shards.ends())
+    snapshotter = Snapshotter(client, config_of(redis_server, shards.keys.namespace), ends)
+    await snapshotter.publish(all_accounts=True)
+    created = next(event for event in map(orjson.loads, lines) if event["type"] == "contact.created")
+    for account_id in ACCOUNTS:
+        event = {**created, "id": f"new-{account_id}", "contact_id": f"new-{account_id}", "account_id": account_id}
+        await shards.commit([orjson.dumps({**event, "occurred_at": "2026-04-20T12:00:00Z"})])
+    ends.ends = shards.ends()
+    heard: list[str] = []
+    # A connection of its own: it hears everything, and answers nothing else.
+    listener = redis.asyncio.Redis.from_url(redis_server.url)
+    async with listener.monitor() as monitor:
+        published = await snapshotter.publish(all_accounts=False)
+        await client.echo("the round is over")
+        async for command in monitor.listen():
+            if "the round is over" in command["command"]:
+                break
+            heard.append(command["command"])
+    await listener.aclose()
+    assert [done.account_id for done in published] == sorted(ACCOUNTS)
+    for account_id in ACCOUNTS:
+        own = [command for command in heard if f"{{{account_id}}}" in command or f":{account_id} " in f"{command} "]
+        names = [command.split()[0] for command in own]
+        assert "PUBLISH" in names
+        assert len(names) <= 12, names
+    # What the round itself takes is shared by all of them.
+    assert len(heard) <= 12 * len(ACCOUNTS) + 10 * SHARDS + 20

@@ -44,7 +44,7 @@ async def test_states_of_a_newer_version_stop_their_shard_and_no_other(site: Sit
     await site.client.hset(states, mapping=kept)
     site.start_worker()
     await site.wait_for(len(events).__eq__)
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
 
 
 async def end_of(site: Site, shard: int) -> tuple[int, int]:

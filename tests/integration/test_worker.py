@@ -1,30 +1,26 @@
 """Workers on a real Kafka and a real Redis: they come and go, and the counters are those of one undisturbed fold."""
 
 from random import Random
+from typing import Any
 
-import pytest
+import orjson
 
 from streams.kafka.gaps import complete_from, decode_gaps
-from tests import native
+from streams.worker.startup import FORMAT
 from tests.support.cluster import Site, folded, golden
+from tests.support.published import golden_differences, publish
 
 
-@pytest.mark.parametrize(("fold", "told"), [("compiled", "folding compiled"), ("python", "folding in Python")])
-async def test_a_backlog_in_all_codecs_is_folded_exactly_and_sigterm_ends_well(
-    site: Site, fold: str, told: str
-) -> None:
+async def test_a_backlog_in_all_codecs_is_folded_exactly_and_sigterm_ends_well(site: Site) -> None:
     accounts, events = golden()
     await site.create_topics()
     await site.send(accounts, events)
-    if fold == "compiled":
-        native.library()
-    worker = site.start_worker(FOLD=fold)
+    worker = site.start_worker()
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     assert await site.dead_letters() == []
     assert await site.stop(worker) == [0]
     assert "ERROR" not in site.told()
-    assert told in site.told()
 
 
 async def test_workers_killed_started_and_joined_by_others_count_everything_once(site: Site) -> None:
@@ -44,7 +40,7 @@ async def test_workers_killed_started_and_joined_by_others_count_everything_once
     await site.wait_for(lambda applied: applied > third + 100)
     second.kill()
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     assert await site.dead_letters() == []
     assert await site.stop(third_worker) == [0]
 
@@ -62,7 +58,7 @@ async def test_bad_records_are_set_aside_and_the_others_folded(site: Site) -> No
     await site.send([], events[50:])
     worker = site.start_worker()
     await site.wait_for(lambda applied: applied == len(events) + 4)
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     letters = {letter.key: (dict(letter.headers)["reason"], letter.value) for letter in await site.dead_letters()}
     prefix = site.config.topic_prefix.encode()
     assert sorted((key.partition(prefix)[2].rpartition(b"/")[0], *letter) for key, letter in letters.items()) == [
@@ -86,7 +82,7 @@ async def test_fuzzed_records_are_all_set_aside_and_stop_nothing(site: Site) -> 
     await site.send([], events[300:])
     worker = site.start_worker(DEAD_LETTER_RATIO="1", DEAD_LETTER_RUN="0")
     await site.wait_for(lambda applied: applied == len(events) + len(bad))
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     assert len({letter.key for letter in await site.dead_letters()}) == len(bad)
     assert await site.stop(worker) == [0]
 
@@ -220,7 +216,7 @@ async def test_redis_put_back_to_an_older_copy_is_caught_up_by_the_same_worker(s
     await pipeline.execute()
     assert await site.applied() == 500
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     assert await site.stop(worker) == [0]
 
 
@@ -229,7 +225,7 @@ async def test_records_that_kafka_dropped_before_they_were_read_need_a_persons_w
     await site.create_topics()
     await site.send(accounts, events)
     await site.client.hset(
-        site.keys.meta, mapping={"format": 1, "partitions": 4, "topic_prefix": site.config.topic_prefix}
+        site.keys.meta, mapping={"format": FORMAT, "partitions": 4, "topic_prefix": site.config.topic_prefix}
     )
     for shard in range(4):
         # As if the ledger were of a time before the log begins: no topic of Kafka begins above 0 without being trimmed.
@@ -239,7 +235,7 @@ async def test_records_that_kafka_dropped_before_they_were_read_need_a_persons_w
     assert "no longer has records that were never read" in site.told()
     worker = site.start_worker("--accept-gap")
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() == folded(accounts, events)
+    assert await site.facts() == folded(accounts, events)
     gaps = decode_gaps(await site.client.hget(site.keys.shard(0).ledger, "gap"))
     assert gaps.text == f"{site.config.topics.contacts} partition 0 offsets -2 to -1"
     assert complete_from([gaps]) == await site.sent_ms(site.config.topics.contacts, 0, 0)
@@ -257,7 +253,7 @@ async def test_settings_sent_just_before_an_accounts_first_event_hold_for_it(sit
         await site.send([account], its_events)
         sent += its_events
         await site.wait_for(len(sent).__eq__)
-    assert await site.counters() == folded(accounts, sent)
+    assert await site.facts() == folded(accounts, sent)
 
 
 async def test_settings_that_change_hold_for_the_events_after_them(site: Site) -> None:
@@ -266,10 +262,55 @@ async def test_settings_that_change_hold_for_the_events_after_them(site: Site) -
     await site.send([], events[:200])
     worker = site.start_worker()
     await site.wait_for(lambda applied: applied == 200)
-    assert await site.counters() == folded([], events[:200])
+    assert await site.facts() == folded([], events[:200])
     await site.send(accounts, [])
     await site.wait_for_settings("acc0")
     await site.send([], events[200:])
     await site.wait_for(lambda applied: applied == len(events))
-    assert await site.counters() != folded([], events)
+    assert await site.facts() != folded([], events)
     assert await site.stop(worker) == [0]
+
+
+async def test_accounts_whose_settings_are_extreme_or_damaged_stop_nobody(site: Site) -> None:
+    accounts, events = golden()
+    await site.create_topics()
+    hostile: list[dict[str, Any]] = [
+        {"account_id": "target", "targets": {"response_seconds": 9.3e15}},
+        {"account_id": "more", "targets": {"response_seconds": 1e306}},
+        {"account_id": "many", "advisors": {f"{number:x}": {} for number in range(19_400)}},
+        {"account_id": "minutes", "schedules": {"s": [{"weekly": {"mon": [["09:00", "09:01"]] * 1_440}}]}},
+        {"account_id": "host", "timezone": "localtime"},
+        {"account_id": "line", "effective_channels": ["email\n"]},
+        {"account_id": "}brace\n", "timezone": "Asia/Kathmandu"},
+    ]
+    for each in hostile:
+        await site.send_raw(site.config.topics.accounts, 0, str(each["account_id"]).encode(), orjson.dumps(each))
+    await site.send(accounts, events[:300])
+    workers = [site.start_worker(), site.start_worker()]
+    await site.wait_for(lambda applied: applied == 300)
+    refused = [dict(letter.headers)["reason"] for letter in await site.dead_letters()]
+    assert refused == [b"malformed"] * 6
+    # Settings that were fine once, and are not any more: all workers start again over them.
+    assert await site.stop(*workers) == [0, 0]
+    for account in accounts[1:]:
+        name = orjson.loads(account)["account_id"]
+        await site.client.hset(site.keys.settings_before, name, account)
+        await site.client.hset(site.keys.settings, name, b'{"account_id": "%s", "timezone": "M/O"}' % name.encode())
+    odd = [
+        orjson.dumps({**orjson.loads(line), "account_id": account, "contact_id": "odd"})
+        for account in ("target", "}brace\n")
+        for line in events[:20]
+    ]
+    workers = [site.start_worker(), site.start_worker()]
+    await site.send([], [*events[300:], *odd])
+    await site.wait_for(lambda applied: applied == len(events) + len(odd))
+    expected = folded([*accounts, orjson.dumps(hostile[-1])], [*events, *odd])
+    assert await site.facts() == expected
+    published = {done.account_id for done in await publish(site)}
+    assert {"target", "}brace\n", *(orjson.loads(account)["account_id"] for account in accounts)} <= published
+    assert await golden_differences(site) == []
+    assert await site.stop(*workers) == [0, 0]
+    assert "ERROR" not in site.told()
+    assert (
+        site.told().count("account 'acc1': its newest settings cannot be used") <= 2 * 2
+    )  # once in each worker's life

@@ -148,8 +148,15 @@ class Clock:
 
     def worked_us(self, advisor: str | None, start_us: int, end_us: int) -> int:
         """Microseconds of `[start, end)` the advisor was on duty; all of them where nobody has a schedule."""
-        name = self.schedule_of(advisor)
-        return end_us - start_us if name is None else self._schedules[name].worked_us(start_us, end_us)
+        return self.worked_by_us(self.schedule_of(advisor), start_us, end_us)
+
+    def worked_by_us(self, schedule: str | None, start_us: int, end_us: int) -> int:
+        """Microseconds of `[start, end)` inside a schedule; all of them without one."""
+        return end_us - start_us if schedule is None else self._schedules[schedule].worked_us(start_us, end_us)
+
+    def schedule_of_group(self, group: str | None) -> str | None:
+        """The group's schedule, else the account's: of a wait that nobody has answered yet."""
+        return (self._groups.get(group or "") or {}).get("schedule") or self._default
 
     def schedule_of(self, advisor: str | None) -> str | None:
         """The advisor's own schedule, else that of the advisor's group in the settings, else the account's."""

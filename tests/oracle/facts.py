@@ -26,6 +26,7 @@ TYPES = (
     "contact.restored",
     "contact.moved",
     "contact.merged",
+    "contact.absorbed",
     "conversation.started",
     "message.received",
     "message.sent",
@@ -34,13 +35,18 @@ TYPES = (
     "conversation.handed_off",
     "conversation.transferred",
     "conversation.closed",
+    "conversation.resumed",
 )
 EFFECTIVE_CHANNELS = ("whatsapp", "messenger", "email", "sms", "call")
 SNOOZE_REASONS = ("Esperando visita", "Esperando recordatorio")
 UNKNOWN = "unknown"
+REASON_LENGTH = 200  # of a closing reason, characters that are kept
 
 
 # --- the facts ------------------------------------------------------------------------------------------------------
+
+
+# Of every fact `place` is the event's place among its contact's events: facts of one instant stand in that order.
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,16 @@ class Answer:
 
     day: date  # the day it is filed under
     at_us: int
+    place: int
+    from_us: int
     advisor: str | None
     channel: str
     group: str | None
+    conversation: str
     elapsed_us: int
     business_us: int
+    without_schedule: bool
+    target_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,8 @@ class Interaction:
     """One effective contact."""
 
     day: date
+    at_us: int
+    place: int
     advisor: str | None
     channel: str
     group: str | None
@@ -71,6 +84,8 @@ class Action:
     """Something that makes the contact active that day."""
 
     day: date
+    at_us: int
+    place: int
     channel: str
     group: str | None
 
@@ -80,6 +95,9 @@ class Start:
     """A conversation started."""
 
     moment: datetime  # on the account's wall clock
+    at_us: int
+    place: int
+    conversation: str
     channel: str
     group: str | None
     opener: str
@@ -90,10 +108,14 @@ class Closure:
     """A conversation closed, or transferred."""
 
     day: date
+    at_us: int
+    place: int
+    conversation: str
     channel: str
     group: str | None
     advisor: str | None
     transferred: bool
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -101,8 +123,11 @@ class Creation:
     """A contact created: the row it has among new contacts and origins."""
 
     day: date
+    at_us: int
+    place: int
     channel: str
     entry_group: str | None
+    by: str
 
 
 @dataclass(frozen=True)
@@ -136,6 +161,7 @@ class ContactFacts:
     actions: list[Action] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     closures: list[Closure] = field(default_factory=list)
+    has_open_conversation: bool = False  # as its history ends
     waiting: Waiting | None = None
 
 
@@ -152,6 +178,9 @@ class Account:
         channels = settings.get("effective_channels")
         self.effective_channels = frozenset(EFFECTIVE_CHANNELS if channels is None else channels)
         reasons = settings.get("snooze_reasons")
+        targets: Mapping[str, Any] = settings.get("targets") or {}
+        self.first_response_target: float | None = targets.get("first_response_seconds")
+        self.response_target: float | None = targets.get("response_seconds")
         self.snooze_reasons = frozenset(plain(text) for text in (SNOOZE_REASONS if reasons is None else reasons))
 
 
@@ -224,8 +253,10 @@ class _Story:
         self.group: str | None = created.get("group_id") if created else None  # holds from the first event on
         self.facts.origin = created.get("origin") if created else None
 
+        self.place = -1
         self.wait: _Wait | None = None
         self.bot_in_charge = False
+        self.reached_us = -1  # the latest effective contact
         self.reached = False  # by an advisor, at any time before
         self.snoozed = False
         # The first response starts at the creation by the contact itself; otherwise with the first wait.
@@ -238,6 +269,7 @@ class _Story:
 
     def step(self, event: Event) -> None:
         """Apply the next event."""
+        self.place += 1
         now_us = instant_us(event["occurred_at"])
         kind: str = event["type"]
         if kind.startswith("contact."):
@@ -248,6 +280,7 @@ class _Story:
     def end(self) -> ContactFacts:
         """The facts, once the last event has been stepped through."""
         self.facts.group = self.group
+        self.facts.has_open_conversation = bool(self.opened_on.keys() - self.spent)
         if self.wait and not self.facts.deleted and not self.facts.merged:
             self.facts.waiting = Waiting(
                 self.account.id,
@@ -268,7 +301,8 @@ class _Story:
     def _contact_event(self, event: Event, kind: str, now_us: int) -> None:
         if kind == "contact.created" and event is self.created:  # a second creation changes nothing, is no action
             channel: str = event["channel"]
-            self.facts.creation = Creation(self._day(now_us), channel, event.get("group_id"))
+            by = event.get("by") or "contact"
+            self.facts.creation = Creation(self._day(now_us), now_us, self.place, channel, event.get("group_id"), by)
             self._act(now_us, channel)
             if self.by_itself and not self.reached:
                 self._begin_wait(now_us, channel)
@@ -280,6 +314,20 @@ class _Story:
             self.group = event.get("group_id")
         elif kind == "contact.merged":
             self.facts.merged = True
+        elif kind == "contact.absorbed":
+            self._absorb(event, now_us)
+
+    def _absorb(self, event: Event, now_us: int) -> None:
+        """Take over the open conversations and the wait of a contact that was merged into this one."""
+        for conversation in event.get("open_conversations") or ():
+            if conversation["id"] not in self.opened_on and conversation["id"] not in self.spent:
+                self.opened_on[conversation["id"]] = conversation["channel"]
+        if event.get("waiting_since") is None:
+            return
+        # Nobody has waited since a time to come, nor since before somebody answered.
+        since_us = max(min(instant_us(event["waiting_since"]), now_us), self.reached_us)
+        if self.wait is None or self.wait.since_us // 1_000 > since_us // 1_000:  # what is shown is milliseconds
+            self.wait = _Wait(since_us, event["channel"])
 
     # --- events of its conversations ---
 
@@ -299,6 +347,8 @@ class _Story:
             self._sent(event, conversation, now_us)
         elif kind == "call.logged":
             self._called(event, conversation, now_us)
+        elif kind == "conversation.resumed":
+            self.snoozed = False
         else:
             self._act(now_us, self.opened_on.get(conversation, UNKNOWN))
             if kind == "conversation.handed_off":
@@ -319,9 +369,9 @@ class _Story:
         if author["kind"] == "bot":
             self._bot_wrote(now_us)
         elif channel in self.account.effective_channels:
-            self._reach(now_us, author["id"], channel)
+            self._reach(now_us, author["id"], channel, conversation)
         else:
-            self.facts.unlisted_messages.append(Interaction(self._day(now_us), author["id"], channel, self.group))
+            self.facts.unlisted_messages.append(self._interaction(now_us, author["id"], channel))
 
     def _called(self, event: Event, conversation: str, now_us: int) -> None:
         inbound = event["direction"] == "inbound"
@@ -332,7 +382,7 @@ class _Story:
         if inbound and outcome != "accepted":
             self._begin_wait(now_us, "call")
         elif outcome != "missed" and "call" in self.account.effective_channels:
-            self._reach(now_us, event.get("advisor_id"), "call")
+            self._reach(now_us, event.get("advisor_id"), "call", conversation)
 
     def _handed_off(self, conversation: str, now_us: int) -> None:
         self.snoozed = False
@@ -346,7 +396,7 @@ class _Story:
     def _transferred(self, event: Event, conversation: str, now_us: int) -> None:
         channel = self.opened_on.get(conversation, UNKNOWN)
         self.snoozed = False
-        self._close(conversation, now_us, event.get("advisor_id"), transferred=True)
+        self._close(conversation, now_us, event.get("advisor_id"), None)
         if event.get("to_group_id") is not None:
             self.group = event["to_group_id"]
         if event.get("to_conversation_id") is not None:
@@ -359,7 +409,7 @@ class _Story:
         self.snoozed = False
         self.wait = None
         self.bot_in_charge = False
-        self._close(conversation, now_us, event.get("advisor_id"), transferred=False)
+        self._close(conversation, now_us, event.get("advisor_id"), event["reason"])
 
     # --- conversations and actions ---
 
@@ -367,17 +417,27 @@ class _Story:
         """The conversation starts here, unless it has before or its id is spent."""
         if conversation not in self.opened_on and conversation not in self.spent:
             self.opened_on[conversation] = channel
-            self.facts.starts.append(Start(local(now_us, self.account.zone), channel, self.group, opener))
+            moment = local(now_us, self.account.zone)
+            self.facts.starts.append(Start(moment, now_us, self.place, conversation, channel, self.group, opener))
 
-    def _close(self, conversation: str, now_us: int, advisor: str | None, *, transferred: bool) -> None:
-        """The conversation closes here, unless it has before."""
+    def _close(self, conversation: str, now_us: int, advisor: str | None, reason: str | None) -> None:
+        """The conversation closes here, unless it has before; without a reason it was transferred."""
         if conversation not in self.spent:
             self.spent.add(conversation)
             channel = self.opened_on.get(conversation, UNKNOWN)
-            self.facts.closures.append(Closure(self._day(now_us), channel, self.group, advisor, transferred))
+            kept = None if reason is None else reason[:REASON_LENGTH]
+            self.facts.closures.append(
+                Closure(
+                    self._day(now_us), now_us, self.place, conversation, channel, self.group, advisor,
+                    transferred=reason is None, reason=kept,
+                )
+            )  # fmt: skip
 
     def _act(self, now_us: int, channel: str) -> None:
-        self.facts.actions.append(Action(self._day(now_us), channel, self.group))
+        self.facts.actions.append(Action(self._day(now_us), now_us, self.place, channel, self.group))
+
+    def _interaction(self, now_us: int, advisor: str | None, channel: str) -> Interaction:
+        return Interaction(self._day(now_us), now_us, self.place, advisor, channel, self.group)
 
     # --- waits and answers ---
 
@@ -402,23 +462,28 @@ class _Story:
     def _not_before_creation(self, now_us: int) -> int:
         return max(now_us, self.created_us)
 
-    def _reach(self, now_us: int, advisor: str | None, channel: str) -> None:
+    def _reach(self, now_us: int, advisor: str | None, channel: str, conversation: str) -> None:
         """An effective contact: an interaction, and what it answers."""
-        self.facts.interactions.append(Interaction(self._day(now_us), advisor, channel, self.group))
+        self.facts.interactions.append(self._interaction(now_us, advisor, channel))
         answered_from_us = self.wait.since_us if self.wait else None
+
+        def answer(filed_us: int, start_us: int, target: float | None) -> Answer:
+            clock = self.account.clock
+            return Answer(
+                self._day(filed_us), now_us, self.place, start_us, advisor, channel, self.group, conversation,
+                elapsed_us=now_us - start_us, business_us=clock.worked_us(advisor, start_us, now_us),
+                without_schedule=clock.schedule_of(advisor) is None, target_seconds=target,
+            )  # fmt: skip
+
         if not self.reached and self.created and self.first_start_us is not None:
             # An effective contact stamped before the creation is a first response of no time.
             first_from_us = min(self.first_start_us, now_us)
-            answer = self._answer(self.created_us, first_from_us, now_us, advisor, channel)
-            self.facts.first_response = answer
+            self.facts.first_response = answer(self.created_us, first_from_us, self.account.first_response_target)
             if answered_from_us is None:
                 answered_from_us = first_from_us
         if answered_from_us is not None:
-            self.facts.responses.append(self._answer(now_us, answered_from_us, now_us, advisor, channel))
+            self.facts.responses.append(answer(now_us, answered_from_us, self.account.response_target))
         self.reached = True
+        self.reached_us = now_us
         self.wait = None
         self.bot_in_charge = False
-
-    def _answer(self, filed_us: int, start_us: int, now_us: int, advisor: str | None, channel: str) -> Answer:
-        worked_us = self.account.clock.worked_us(advisor, start_us, now_us)
-        return Answer(self._day(filed_us), now_us, advisor, channel, self.group, now_us - start_us, worked_us)

@@ -26,7 +26,8 @@ from tests.oracle.lives import ACCOUNTS, ADVISORS, CHANNELS, GROUPS, ORIGINS, St
 Event = dict[str, Any]
 
 CREATION_MAY_FOLLOW = 200  # events of its contact; the design promises exactness up to there
-MAX_DAYS_LATE = 9  # of a contact's own events, which are applied however late
+MAX_DAYS_LATE = 9  # of a contact's own events
+MOST_DAYS_LATE = 30  # beyond which none of them is applied
 MOST_STEPS = 110  # so that any creation stays within that, copies and all
 CHATTY_STEPS = 320  # except for contacts created at the beginning, some of which go on for long
 
@@ -172,7 +173,8 @@ def _delay_us(choices: Choices, lateness_us: int) -> int:
 def _hold_creations_back(choices: Choices, log: list[Event]) -> list[Event]:
     """Let some contacts' creations arrive late, after up to 200 of their events (once, further copies dropped).
 
-    Never sooner than it would have: an event ahead of its time would make all others of its contact look late.
+    Never sooner than it would have: an event ahead of its time would make all others of its contact look late. One that
+    is not the only one of its contact has the window of the contact's other events.
     """
     positions: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for position, event in enumerate(log):
@@ -186,6 +188,9 @@ def _hold_creations_back(choices: Choices, log: list[Event]) -> list[Event]:
         creation = min(creations, key=lambda event: instant_us(event["occurred_at"]))
         copies = [position for position in own if log[position] == creation]
         later = [position for position in own[:CREATION_MAY_FOLLOW] if position > copies[0] and position not in copies]
+        if len({event["id"] for event in creations}) > 1:
+            last_us = instant_us(creation["occurred_at"]) + MOST_DAYS_LATE * 24 * HOUR_US
+            later = [position for position in later if _newest_us(log, own, position) <= last_us]
         if later:
             dropped.update(copies)
             held_back[choices.pick(later)] = creation
@@ -196,6 +201,11 @@ def _hold_creations_back(choices: Choices, log: list[Event]) -> list[Event]:
         if position in held_back:
             arranged.append(held_back[position])
     return arranged
+
+
+def _newest_us(log: Sequence[Event], own: Sequence[int], last: int) -> int:
+    """The newest instant of a contact's events up to a position."""
+    return max(instant_us(log[position]["occurred_at"]) for position in own if position <= last)
 
 
 # --- filters --------------------------------------------------------------------------------------------------------

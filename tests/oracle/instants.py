@@ -32,3 +32,8 @@ def utc(at_us: int) -> datetime:
 def local(at_us: int, zone: tzinfo) -> datetime:
     """What a clock on the wall shows at that instant."""
     return utc(at_us).astimezone(zone)
+
+
+def instant(at_us: int) -> str:
+    """The instant as rows and reports write it: in UTC, cut to milliseconds."""
+    return utc(at_us - at_us % 1_000).isoformat(timespec="milliseconds").replace("+00:00", "Z")

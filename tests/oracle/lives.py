@@ -112,6 +112,8 @@ class Step:
     snap_ms: int = 0  # and this much off it
     conversation: str = "same"  # or "next", "previous", "stranger"
     to_conversation: str | None = None  # of a transfer: the same words
+    waited_ms: int | None = None  # how long a contact that is absorbed has waited (less than none: it will)
+    absorbed: tuple[str, ...] = ()  # its open conversations: the same words, or "other"
     offset: str = "Z"  # how the stamp is written
     echo: str | None = None  # another event under the same id: its type
 
@@ -131,6 +133,8 @@ _KINDS = (
     *["contact.restored"] * 2,
     *["contact.created"] * 2,
     "contact.merged",
+    *["contact.absorbed"] * 2,
+    *["conversation.resumed"] * 2,
 )
 _WITH_CONVERSATION = ("conversation.", "message.", "call.", "note.")
 
@@ -153,6 +157,7 @@ def step(choices: Choices, *, creation: bool = False) -> Step:
         snap_ms=choices.pick((0, -1, 1, 1_800_000, -1_800_000)),
         conversation=_conversation(choices, kind) if talks else "same",
         to_conversation=_onward(choices) if kind == "conversation.transferred" else None,
+        **(_absorption(choices) if kind == "contact.absorbed" else {}),
         offset=choices.pick(OFFSETS),
         echo=choices.pick(("message.received", "conversation.closed")) if talks and choices.chance(2) else None,
     )
@@ -190,6 +195,14 @@ def life(account: Mapping[str, Any], contact: str, born_us: int, steps: Sequence
             event["to_conversation_id"] = (
                 event["conversation_id"] if known == "same" else _named(contact, current, known)
             )
+        if taken.waited_ms is not None:
+            event["waiting_since"] = stamp(max(now_us - taken.waited_ms * 1_000, 0), taken.offset)
+        if taken.absorbed:
+            ids = dict.fromkeys(_named(contact, current, which) for which in taken.absorbed)
+            channels = ("email", "whatsapp", "sms")
+            event["open_conversations"] = [
+                {"id": id_, "channel": channel} for id_, channel in zip(ids, channels, strict=False)
+            ]
         events.append(event)
         if taken.echo is not None:
             events.append(_echo(event, taken.echo))
@@ -213,7 +226,9 @@ def _echo(event: Event, kind: str) -> Event:
 def _named(contact: str, current: int, which: str) -> str:
     if which == "stranger":
         return f"{contact}-elsewhere"
-    return f"{contact}-v{max(current - (which == 'previous'), 0)}"
+    if which == "other":
+        return f"{contact}-other"
+    return f"{contact}-v{max(current - (which == 'previous'), 0) + (which == 'coming')}"
 
 
 def _gap_ms(choices: Choices) -> int:
@@ -239,7 +254,17 @@ def _snapped_us(what: str, now_us: int, zone: tzinfo) -> int:
 def _conversation(choices: Choices, kind: str) -> str:
     if kind == "conversation.started":
         return choices.pick(("next", "next", "next", "same", "previous"))
-    return choices.pick((*["same"] * 16, "next", "next", "previous", "stranger"))
+    return choices.pick((*["same"] * 16, "next", "next", "previous", "stranger", "other"))
+
+
+def _absorption(choices: Choices) -> dict[str, Any]:
+    """What a contact brings along that is absorbed."""
+    waited_ms = choices.pick((60_000, 3_600_000, 86_400_000, None, 0, -60_000))
+    some = ("other", "stranger", "same", "coming", "previous")
+    return {
+        "waited_ms": waited_ms and waited_ms * choices.integer(1, 3),
+        "absorbed": tuple(choices.pick(some) for _ in range(choices.integer(0, 3))),
+    }
 
 
 def _onward(choices: Choices) -> str | None:
@@ -257,6 +282,8 @@ def _fields(choices: Choices, kind: str) -> dict[str, Any]:
             return {"group_id": choices.pick((*GROUPS, None))}
         case "contact.merged":
             return {"into": "somebody-else"}
+        case "contact.absorbed":
+            return {"from": "somebody-else", "channel": _channel(choices)}
         case "conversation.started":
             by = choices.pick(("contact", "contact", "contact", "bot", "advisor", "system"))
             return {"channel": _channel(choices), "by": by}

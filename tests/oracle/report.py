@@ -2,39 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from schemas import zones
-from tests.oracle.arrival import split
+from tests.oracle.arrival import DAY_SECONDS, split
 from tests.oracle.business import WEEKDAYS
-from tests.oracle.facts import Answer, ContactFacts, Interaction, Waiting, tell_all
-from tests.oracle.instants import SECOND_US, utc
+from tests.oracle.facts import Account, Answer, ContactFacts, Waiting, tell_all
+from tests.oracle.filters import Filters, passes, reaches, waits
+from tests.oracle.instants import SECOND_US, instant, local
+from tests.oracle.lists import WITHOUT_ADVISOR, rows_of
+from tests.oracle.outcomes import is_at_rest, is_resolved
 
 Event = Mapping[str, Any]
 Metrics = dict[str, Any]
-NONE = "none"  # how a filter asks for null
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Several values each, combined; an empty tuple lets everything through, `none` asks for null."""
-
-    origin: tuple[str, ...] = ()
-    group: tuple[str, ...] = ()
-    channel: tuple[str, ...] = ()
-    advisor: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, filters: Mapping[str, Sequence[str]]) -> "Filters":
-        """From the plain form, `{"group": ["sales", "none"]}`."""
-        return cls(**{name: tuple(values) for name, values in filters.items()})
-
-
-def passes(asked: tuple[str, ...], value: str | None) -> bool:
-    """Whether a value is among those asked for."""
-    return not asked or (NONE if value is None else value) in asked
 
 
 class Oracle:
@@ -46,20 +27,25 @@ class Oracle:
 
     def __init__(self, events: Iterable[Event], accounts: Iterable[Mapping[str, Any]]) -> None:
         accounts = list(accounts)
+        self._accounts = {account["account_id"]: Account(account) for account in accounts}
         self._zones = {account["account_id"]: zones.zone(account.get("timezone") or "UTC") for account in accounts}
         self.facts = tell_all(events, accounts)
 
     @classmethod
     def of_log(
-        cls, log: Iterable[Event], accounts: Iterable[Mapping[str, Any]], lateness_seconds: int = 3_600
+        cls,
+        log: Iterable[Event],
+        accounts: Iterable[Mapping[str, Any]],
+        lateness_seconds: float = 3_600,
+        contact_lateness_seconds: float = 30 * DAY_SECONDS,
     ) -> "Oracle":
         """The report of a log in arrival order."""
-        return cls(split(log, lateness_seconds).counted, accounts)
+        return cls(split(log, lateness_seconds, contact_lateness_seconds).counted, accounts)
 
     def metrics(
         self, account: str, first: date, last: date, filters: Filters | Mapping[str, Sequence[str]] | None = None
     ) -> Metrics:
-        """The `metrics` object of an account from one local day to another, both included.
+        """The `metrics` object of an account from one local day to another, both included, long after both.
 
         Raises ValueError if the range ends before it begins.
         """
@@ -79,23 +65,41 @@ class Oracle:
             "closed_conversations": _closed_conversations(contacts, days, asked),
             "origins": _origins(contacts, days, asked) if nobody_in_particular else None,
             "heatmap": _heatmap(contacts, days, asked) if nobody_in_particular else None,
+            "waiting": self._waiting_box(account, first, last, asked) if nobody_in_particular else None,
             "heatmap_occurrences": _heatmap_occurrences(first, last, zone),
         }
+
+    def rows(
+        self, account: str, name: str, first: date, last: date, filters: Mapping[str, Sequence[str]], as_of_us: int
+    ) -> list[Metrics] | None:
+        """The rows of a list; `None` where the filters make its box `null`."""
+        asked = Filters.of(filters)
+        if asked.advisor and name in WITHOUT_ADVISOR:
+            return None
+        contacts = [facts for facts in self.facts.get(account, []) if passes(asked.origin, facts.origin)]
+        days = {first + timedelta(days=n) for n in range((last - first).days + 1)}
+        known = self._accounts.get(account) or Account({"account_id": account})
+        return rows_of(name, contacts, days, asked, known, as_of_us)
 
     def waiting(self, account: str, filters: Filters | Mapping[str, Sequence[str]] | None = None) -> list[Waiting]:
         """Who is still waiting as the history ends, the longest first; the advisor filter plays no part."""
         asked = filters if isinstance(filters, Filters) else Filters.of(filters or {})
         found = [facts.waiting for facts in self.facts.get(account, []) if facts.waiting]
         return sorted(
-            (
-                waiting
-                for waiting in found
-                if passes(asked.origin, waiting.origin)
-                and passes(asked.group, waiting.group)
-                and passes(asked.channel, waiting.channel)
-            ),
+            (waiting for waiting in found if waits(waiting, asked)),
             key=lambda waiting: (waiting.since_us, waiting.contact),
         )
+
+    def _waiting_box(self, account: str, first: date, last: date, asked: Filters) -> Metrics:
+        zone = self._zones.get(account, zones.zone("UTC"))
+        found = [
+            waiting for waiting in self.waiting(account, asked) if first <= local(waiting.since_us, zone).date() <= last
+        ]
+        return {
+            "contacts": len(found),
+            "snoozed": sum(1 for each in found if each.snoozed),
+            "oldest": instant(found[0].since_us) if found else None,
+        }
 
 
 def by_day(days: Sequence[date], of_day: Callable[[date], Any]) -> dict[str, Any]:
@@ -112,20 +116,19 @@ def _first_responses(contacts: Iterable[ContactFacts]) -> list[Answer]:
 
 def _times(answers: Iterable[Answer], days: Sequence[date], asked: Filters) -> Metrics:
     wanted = set(days)
-    chosen = [answer for answer in answers if answer.day in wanted and _reaches(answer, asked)]
+    chosen = [answer for answer in answers if answer.day in wanted and reaches(answer, asked)]
     return {
-        "count": len(chosen),
-        "elapsed": _quantiles([answer.elapsed_us for answer in chosen]),
-        "business": _quantiles([answer.business_us for answer in chosen]),
+        **_box(chosen),
+        "by_day": by_day(days, lambda day: _box([answer for answer in chosen if answer.day == day])),
     }
 
 
-def _reaches(effective: Answer | Interaction, asked: Filters) -> bool:
-    return (
-        passes(asked.group, effective.group)
-        and passes(asked.channel, effective.channel)
-        and passes(asked.advisor, effective.advisor)
-    )
+def _box(answers: Sequence[Answer]) -> Metrics:
+    return {
+        "count": len(answers),
+        "elapsed": _quantiles([answer.elapsed_us for answer in answers]),
+        "business": _quantiles([answer.business_us for answer in answers]),
+    }
 
 
 def _quantiles(durations_us: Sequence[int]) -> Metrics:
@@ -152,7 +155,7 @@ def _interactions(contacts: Iterable[ContactFacts], days: Sequence[date], asked:
     seen_by: set[tuple[date, str, str | None]] = set()
     for facts in contacts:
         for interaction in facts.interactions:
-            if _reaches(interaction, asked):
+            if reaches(interaction, asked):
                 seen.add((interaction.day, facts.contact))
                 seen_by.add((interaction.day, facts.contact, interaction.advisor))
     pairs = Counter(day for day, _ in seen)
@@ -208,7 +211,8 @@ def _origins(contacts: Iterable[ContactFacts], days: Sequence[date], asked: Filt
                 "new_contacts": len(members),
                 "engaged": sum(1 for facts in members if facts.interactions),
                 "closed": sum(1 for facts in members if facts.closures),
-                "resolved": sum(1 for facts in members if any(not closure.transferred for closure in facts.closures)),
+                "resolved": sum(1 for facts in members if is_resolved(facts)),
+                "at_rest": sum(1 for facts in members if is_at_rest(facts)),
             }
         )
     return sorted(rows, key=lambda row: (-row["new_contacts"], row["origin"] is None, row["origin"] or ""))
@@ -300,12 +304,3 @@ def _heatmap_occurrences(first: date, last: date, zone: tzinfo) -> dict[str, lis
 
 def _empty_week() -> dict[str, list[int]]:
     return {weekday: [0] * 24 for weekday in WEEKDAYS}
-
-
-def waiting_summary(waiting: Sequence[Waiting]) -> Metrics:
-    """How many wait, how many of them snoozed, and since when the longest does (RFC 3339 in UTC, None of nobody)."""
-    return {
-        "contacts": len(waiting),
-        "snoozed": sum(1 for each in waiting if each.snoozed),
-        "oldest_since": utc(min(each.since_us for each in waiting)).isoformat() if waiting else None,
-    }

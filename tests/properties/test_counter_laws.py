@@ -1,168 +1,110 @@
-"""Laws of counters: they add up exactly in any order, and equal ones have equal bytes."""
+"""Laws of counters: they add up exactly in any order, and facts take back what they brought."""
 
-from itertools import permutations
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregates import counters
-from aggregates.counters import (
-    Deltas,
-    Field,
-    Value,
-    Vector,
-    added,
-    business_bins,
-    decode_field,
-    decode_value,
-    elapsed_bins,
-    encode_field,
-    encode_value,
-    observation,
-    packed,
-    unpacked,
-)
-from aggregates.cube import merged_counters
+from aggregates import facts
+from aggregates.counters import Vector, added, decode_vector, encode_vector, summed
 from aggregates.errors import NegativeCounter
 from aggregates.sketch import bin_of
+from aggregates.totals import TRANSFERS, add_fact, hours, sketch_bins, totals_of
+from tests.properties.test_fact_laws import contributions
+from tests.support.contributions import Contributions
 
-counts = st.integers(1, 1 << 40)
-vectors = st.dictionaries(st.integers(0, 4_000), st.integers(1, 1 << 40), min_size=1, max_size=20)
-values: st.SearchStrategy[Value] = counts | vectors
-
-texts = st.text(max_size=8)
-dimensions = st.none() | texts | st.booleans() | st.integers(-(1 << 40), 1 << 40)
-fields: st.SearchStrategy[Field] = st.tuples(
-    st.sampled_from("friuxwnoca"),
-    dimensions,
-    st.recursive(dimensions, lambda item: st.tuples(item, item), max_leaves=8),
-)
-durations_ms = st.integers(0, 1 << 42)
+vectors = st.dictionaries(st.integers(0, 4_000), st.integers(1, 1 << 40), max_size=20)
 
 
-@given(fields)
-def test_a_field_survives_its_bytes(field: Field) -> None:
-    found = decode_field(encode_field(field))
-    assert found == field
-    assert repr(found) == repr(field)  # True stays True, and is not 1
-    assert encode_field(found) == encode_field(field)
-
-
-@given(values)
-def test_a_value_survives_its_bytes(value: Value) -> None:
-    assert decode_value(encode_value(value)) == value
+@given(vectors)
+def test_a_vector_survives_its_bytes(vector: Vector) -> None:
+    assert decode_vector(encode_vector(vector)) == vector
 
 
 @given(vectors, st.randoms(use_true_random=False))
 def test_equal_vectors_have_equal_bytes_whatever_order_they_were_filled_in(vector: Vector, random: Any) -> None:
     shuffled = list(vector.items())
     random.shuffle(shuffled)
-    assert encode_value(dict(shuffled)) == encode_value(vector)
+    assert encode_vector(dict(shuffled)) == encode_vector(vector)
 
 
-@given(vectors)
-def test_packing_is_undone_by_unpacking_in_small_numbers(vector: Vector) -> None:
-    numbers = packed(vector)
-    assert unpacked(numbers) == vector
-    assert sum(numbers[::2]) == max(vector)
+@given(st.binary(max_size=30))
+def test_bytes_of_any_kind_are_a_vector_or_refused(data: bytes) -> None:
+    try:
+        vector = decode_vector(data)
+    except ValueError:
+        return
+    assert all(isinstance(number, int) for pair in vector.items() for number in pair)
 
 
 @given(vectors, vectors)
 def test_adding_vectors_commutes_and_taking_away_gives_back(one: Vector, other: Vector) -> None:
     total = added(one, other)
-    assert total == added(other, one)
+    assert total == added(other, one) == summed([one, other])
     assert added(total, {slot: -n for slot, n in other.items()}) == one
-    assert added(one, {slot: -n for slot, n in one.items()}) is None
+    assert added(one, {slot: -n for slot, n in one.items()}) == {}
 
 
 @given(vectors, vectors, vectors)
 def test_adding_vectors_associates(one: Vector, two: Vector, three: Vector) -> None:
-    first, last = added(one, two), added(two, three)
-    assert first is not None
-    assert last is not None
-    assert added(first, three) == added(one, last)
+    assert added(added(one, two), three) == added(one, added(two, three)) == summed([one, two, three])
+
+
+@given(st.permutations([{1: 2, 3: 4}, {1: -2}, {3: 1, 5: 1}, {5: -1, 3: -5}]))
+def test_a_sum_keeps_no_zero_in_any_order(changes: list[Vector]) -> None:
+    assert summed(changes) == {}
 
 
 @given(vectors, vectors)
 def test_adding_changes_neither_argument(one: Vector, other: Vector) -> None:
     before = dict(one), dict(other)
     added(one, other)
+    summed([one, other])
     assert (one, other) == before
 
 
-@given(counts, counts)
-def test_counts_add_and_never_fall_below_zero(one: int, other: int) -> None:
-    assert added(one, other) == one + other
-    assert added(one, -one) is None
+@given(vectors, st.integers(0, 4_000), st.integers(1, 1 << 40))
+def test_counts_never_fall_below_zero(vector: Vector, slot: int, more: int) -> None:
+    held = vector.get(slot, 0)
+    assert slot not in added(vector, {slot: -held})
     with pytest.raises(NegativeCounter):
-        added(one, -one - other)
-    with pytest.raises(NegativeCounter):
-        added(None, -other)
+        added(vector, {slot: -held - more})
 
 
-@given(durations_ms, st.none() | durations_ms, st.none() | durations_ms)
-def test_an_observation_is_one_duration_on_both_clocks(
-    elapsed_ms: int, business_ms: int | None, target_ms: int | None
+# --- totals of facts --------------------------------------------------------------------------------------------------
+
+
+@given(contributions, st.randoms(use_true_random=False))
+def test_facts_that_come_and_go_in_any_order_leave_the_totals_of_those_that_stay(
+    told: Contributions, random: Any
 ) -> None:
-    vector = observation(elapsed_ms, business_ms, target_ms)
-    worked_ms = elapsed_ms if business_ms is None else business_ms
-    assert vector[counters.COUNT] == 1
-    assert elapsed_bins(vector) == {bin_of(elapsed_ms): 1}
-    assert business_bins(vector) == {bin_of(worked_ms): 1}
-    assert vector.get(counters.WITHOUT_SCHEDULE, 0) == (business_ms is None)
-    assert vector.get(counters.TARGETED, 0) == (target_ms is not None)
-    assert vector.get(counters.WITHIN_ELAPSED, 0) == (target_ms is not None and elapsed_ms <= target_ms)
-    assert vector.get(counters.WITHIN_BUSINESS, 0) == (target_ms is not None and worked_ms <= target_ms)
+    """As batches add and take away facts, and a day's hash gets the sum of their changes."""
+    steps = [(fact, +1) for _, fact in told]
+    gone = random.sample(steps, len(steps) // 2)
+    steps += [(fact, -1) for fact, _ in gone]
+    random.shuffle(steps)
+    half: list[Vector] = [{}, {}]
+    for number, (fact, times) in enumerate(steps):
+        add_fact(half[number % 2], fact, times)
+    left = Counter(fact for _, fact in told) - Counter(fact for fact, _ in gone)
+    assert summed(half) == totals_of(left.elements())
 
 
-# A few counters on a few days, as steps of folding.
-_COUNTED = st.tuples(st.integers(1, 2), st.sampled_from([("n", "Web"), ("n", None)]), st.integers(-2, 2))
-_OBSERVED = st.tuples(st.integers(1, 2), st.just(("r", "Web")), st.dictionaries(st.integers(0, 3), st.integers(1, 3)))
-steps = st.lists(_COUNTED | _OBSERVED, max_size=12)
-
-
-def deltas_of(taken: list[Any]) -> Deltas:
-    deltas = Deltas()
-    for day, field, what in taken:
-        if isinstance(what, dict):
-            deltas.observe(day, field, what, 1)
-        else:
-            deltas.count(day, field, what)
-    return deltas
-
-
-def significant(deltas: Deltas) -> dict[int, dict[Field, Value]]:
-    deltas.clear_zeros()
-    return {
-        day: {
-            field: {slot: n for slot, n in value.items() if n} if isinstance(value, dict) else value
-            for field, value in found.items()
-        }
-        for day, found in deltas.days.items()
-    }
-
-
-@given(steps, steps)
-def test_adding_deltas_is_taking_both_courses_of_steps(one: list[Any], other: list[Any]) -> None:
-    total = deltas_of(one)
-    total.add(deltas_of(other), 1)
-    assert significant(total) == significant(deltas_of(one + other))
-
-
-@given(steps)
-def test_deltas_taken_away_again_leave_nothing_to_write(taken: list[Any]) -> None:
-    deltas = deltas_of(taken)
-    deltas.add(deltas_of(taken), -1)
-    deltas.clear_zeros()
-    assert deltas.days == {}
-
-
-@given(st.lists(st.dictionaries(st.sampled_from([("r", "Web"), ("r", None)]), vectors), max_size=3))
-def test_merging_shards_does_not_depend_on_their_order(shards: list[dict[Field, Value]]) -> None:
-    merged = [merged_counters(shard.items() for shard in order) for order in permutations(shards)]
-    assert all(total == merged[0] for total in merged)
-    assert [encode_value(merged[0][field]) for field in sorted(merged[0], key=repr)] == [
-        encode_value(merged[-1][field]) for field in sorted(merged[-1], key=repr)
-    ]
+@given(contributions)
+def test_totals_count_facts_by_kind_hour_and_bin(told: Contributions) -> None:
+    found = [fact for _, fact in told]
+    totals = totals_of(found)
+    assert Counter({kind: totals.get(kind, 0) for kind in range(facts.WAITING + 1)}) == Counter(
+        fact.kind for fact in found
+    )
+    closures = [fact for fact in found if fact.kind == facts.CLOSED]
+    assert totals.get(TRANSFERS, 0) == sum(fact.flags & facts.TRANSFERRED for fact in closures)
+    started = Counter(fact.flags for fact in found if fact.kind == facts.STARTED)
+    assert hours(totals) == [started[hour] for hour in range(24)]
+    for kind in (facts.FIRST_RESPONSE, facts.RESPONSE):
+        answers = [fact for fact in found if fact.kind == kind]
+        elapsed = Counter(bin_of(fact.at_ms - fact.since_ms) for fact in answers)
+        assert sketch_bins(totals, kind, "elapsed") == elapsed
+        assert sketch_bins(totals, kind, "business") == Counter(bin_of(fact.business_ms) for fact in answers)

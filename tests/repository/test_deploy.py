@@ -14,10 +14,10 @@ import yaml
 from streams.cli.arguments import parse_arguments
 from streams.config import SETTINGS, Config
 from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
-from streams.http.metrics import HTTP_METRICS
 from streams.http.tokens import FileAccess
 from streams.ingest.metrics import INGEST_METRICS
-from streams.monitoring.catalogue import WORKER_METRICS, Metric
+from streams.metric import Metric
+from streams.monitoring.catalogue import WORKER_METRICS
 from streams.monitoring.server import SERVER_METRICS
 from streams.snapshots.cron import LATE_SECONDS
 from streams.snapshots.metrics import SNAPSHOTTER_METRICS
@@ -93,13 +93,15 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: dict[
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert rule["labels"] in ({"severity": "critical"}, {"severity": "warning"})
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+    assert rule["annotations"]["runbook_url"] == f"docs/run/runbook.md#{rule['alert'].lower()}"
     assert not rule["annotations"]["summary"].endswith(".")
     assert rule["annotations"]["description"].endswith(".")
 
 
 def test_the_runbook_has_a_section_for_every_alert_and_for_none_else() -> None:
-    sections = re.findall(r"^## (\S+)$", (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8"), re.MULTILINE)
+    sections = re.findall(
+        r"^## (\S+)$", (ROOT / "docs" / "run" / "runbook.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sections == [rule["alert"] for rule in RULES]
 
 

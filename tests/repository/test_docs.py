@@ -20,7 +20,6 @@ from streams.cli.main import COMMANDS
 from streams.cli.reference import pages, with_tables
 from streams.config import FILE_VARIABLE, SETTINGS
 from streams.http.metrics import HTTP_METRICS, REPORT_METRICS
-from streams.http.metrics import HTTP_METRICS
 from streams.ingest.metrics import INGEST_METRICS
 from streams.kafka.dead_letters import FOLD_ERROR, TOO_LATE
 from streams.monitoring.catalogue import WORKER_METRICS
@@ -31,7 +30,9 @@ from streams.web.api import add_api
 from streams.web.page import add_page
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What measurements print, in docs/develop/performance/, lies one folder deeper.
+DOCS = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*/*.md")])
+PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")), *DOCS]
 METRICS = [*WORKER_METRICS, *SNAPSHOTTER_METRICS, *HTTP_METRICS, *REPORT_METRICS, *INGEST_METRICS, *SERVER_METRICS]
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 
@@ -77,20 +78,23 @@ def test_every_link_between_pages_resolves(page: Path) -> None:
 
 
 def test_a_broken_link_is_noticed() -> None:
-    markdown = "[a](docs/events.md) [b](docs/nothing.md) [c](docs/events.md#every-event) [d](docs/events.md#none)"
-    assert broken_links(ROOT / "README.md", markdown) == ["docs/nothing.md", "docs/events.md#none"]
+    markdown = (
+        "[a](docs/use/events.md) [b](docs/nothing.md) [c](docs/use/events.md#every-event) [d](docs/use/events.md#none)"
+    )
+    assert broken_links(ROOT / "README.md", markdown) == ["docs/nothing.md", "docs/use/events.md#none"]
 
 
-def test_the_readme_leads_to_every_page() -> None:
-    targets = set(LINK.findall(text("README.md")))
-    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= targets
+def test_the_readme_and_the_index_lead_to_every_page() -> None:
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in DOCS}
+    assert {f"docs/{page}" for page in pages} <= set(LINK.findall(text("README.md")))
+    assert pages - {"index.md"} <= set(LINK.findall(text("docs/index.md")))
 
 
 # --- settings and metrics ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", ["settings.md", "metrics.md", "limits.md"])
-def test_the_tables_are_those_of_the_catalogues(page: str) -> None:
+@pytest.mark.parametrize("page", ["run/settings.md", "run/metrics.md", "run/limits.md", "develop/architecture.md"])
+def test_the_tables_are_those_of_the_code(page: str) -> None:
     markdown = text(f"docs/{page}")
     assert with_tables(markdown, pages()[page]) == markdown, "run: python -m streams.cli.reference"
 
@@ -101,8 +105,8 @@ def test_a_page_without_the_markers_of_its_table_is_refused() -> None:
 
 
 def test_every_setting_and_every_metric_has_its_row() -> None:
-    assert [s.variable for s in SETTINGS if f"| `{s.variable}` |" not in text("docs/settings.md")] == []
-    assert [metric.name for metric in METRICS if f"| `{metric.name}` |" not in text("docs/metrics.md")] == []
+    assert [s.variable for s in SETTINGS if f"| `{s.variable}` |" not in text("docs/run/settings.md")] == []
+    assert [metric.name for metric in METRICS if f"| `{metric.name}` |" not in text("docs/run/metrics.md")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -125,7 +129,7 @@ def test_every_limit_is_named_by_the_module_that_enforces_it() -> None:
 
 def test_every_topic_has_its_row() -> None:
     for name in msgspec.structs.astuple(topics()):
-        assert f"| `{name}` |" in text("docs/events.md")
+        assert f"| `{name}` |" in text("docs/use/events.md")
 
 
 @pytest.mark.parametrize("struct", EVENT_TYPES, ids=type_name)
@@ -133,24 +137,24 @@ def test_every_event_type_has_a_row_with_its_fields_under_its_topic(struct: type
     kind = f"Events of {struct.topic}: `mediana.{struct.topic}`"
     row = next(
         line
-        for line in section(text("docs/events.md"), kind).splitlines()
+        for line in section(text("docs/use/events.md"), kind).splitlines()
         if line.startswith(f"| `{type_name(struct)}` |")
     )
     base = {field.name for field in msgspec.structs.fields(BaseEvent)}
     for field in msgspec.structs.fields(struct):
         if field.name not in base:
             optional = not field.required and not (type_name(struct) == "call.logged" and field.name == "advisor_id")
-            assert (f"`{field.name}`?" if optional else f"`{field.name}`") in row
+            assert (f"`{field.encode_name}`?" if optional else f"`{field.encode_name}`") in row
 
 
 def test_every_field_of_all_events_has_its_row() -> None:
     for field in msgspec.structs.fields(BaseEvent):
         mark = "" if field.required else "?"
-        assert f"| `{field.name}`{mark} |" in section(text("docs/events.md"), "Every event")
+        assert f"| `{field.name}`{mark} |" in section(text("docs/use/events.md"), "Every event")
 
 
 def test_the_settings_shown_are_valid() -> None:
-    (shown,) = re.findall(r"```json\n(.*?)```", text("docs/events.md"), re.DOTALL)
+    (shown,) = re.findall(r"```json\n(.*?)```", text("docs/use/events.md"), re.DOTALL)
     assert decode_settings(shown).default_schedule == "office"
 
 
@@ -159,7 +163,7 @@ def test_every_reason_of_a_dead_letter_is_explained() -> None:
     for name in ("events", "accounts"):
         reasons |= set(re.findall(r'Invalid(?:Event|Settings)\(\s*"([a-z-]+)"', text(f"schemas/{name}.py")))
     assert {"malformed", "key-mismatch", "unknown-group"} <= reasons
-    explained = section(text("docs/events.md"), "What is refused")
+    explained = section(text("docs/use/events.md"), "What is refused")
     assert [reason for reason in sorted(reasons) if f"`{reason}`" not in explained] == []
 
 
@@ -171,16 +175,16 @@ def test_every_route_has_its_row() -> None:
     add_api(app)
     add_page(app)
     routes = {resource.canonical.rstrip("/") for resource in app.router.resources()}
-    shown = re.findall(r"\| `GET (\S+)` \|", text("docs/snapshot.md"))
+    shown = re.findall(r"\| `GET (\S+)` \|", text("docs/use/snapshot.md"))
     assert {route.rstrip("/") for route in shown} == routes
 
 
 def test_the_public_keys_are_those_of_the_code() -> None:
     keys = PublicKeys("main", "ACCOUNT")
-    shown = text("docs/snapshot.md")
+    shown = text("docs/use/snapshot.md")
     for name in (keys.report, keys.history, keys.revision, keys.channel):
         assert f"| `{name}` |" in shown
-    assert PublicKeys("v2", "ACCOUNT").report in text("docs/operating.md")
+    assert PublicKeys("v2", "ACCOUNT").report in text("docs/run/operating.md")
 
 
 def test_every_json_shown_can_be_read() -> None:
@@ -199,7 +203,7 @@ def subparsers() -> dict[str, argparse.ArgumentParser]:
 
 def test_every_command_has_its_section() -> None:
     assert set(subparsers()) == set(COMMANDS)
-    sections = re.findall(r"^## mediana (\S+)$", text("docs/commands.md"), re.MULTILINE)
+    sections = re.findall(r"^## mediana (\S+)$", text("docs/run/commands.md"), re.MULTILINE)
     assert sorted(sections) == sorted(COMMANDS)
 
 
@@ -208,7 +212,7 @@ def test_the_options_of_a_command_are_those_of_its_section(command: str) -> None
     options = {option for action in subparsers()[command]._actions for option in action.option_strings}
     rows = [
         line.split("|")[1]
-        for line in section(text("docs/commands.md"), f"mediana {command}").splitlines()
+        for line in section(text("docs/run/commands.md"), f"mediana {command}").splitlines()
         if line.startswith("| `--")
     ]
     assert set(re.findall(r"--[a-z-]+", " ".join(rows))) == options - {"-h", "--help"}
@@ -216,7 +220,7 @@ def test_the_options_of_a_command_are_those_of_its_section(command: str) -> None
 
 def test_every_action_on_topics_is_explained() -> None:
     (action,) = (action for action in subparsers()["topics"]._actions if action.dest == "action")
-    shown = section(text("docs/commands.md"), "mediana topics")
+    shown = section(text("docs/run/commands.md"), "mediana topics")
     assert action.choices is not None
     assert all(f"{choice}`" in shown for choice in action.choices)
 
@@ -249,8 +253,8 @@ def test_a_wrong_command_in_the_text_would_be_noticed() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_names_a_make_target_that_does_not_exist(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
     assert named - targets == set()
 
 
@@ -263,7 +267,9 @@ def test_every_module_that_a_page_names_is_there(page: Path) -> None:
     paths = set(re.findall(r"`((?:schemas|aggregates|streams|tests)/[\w/.]+)`", markdown))
     assert sorted(path for path in paths if not (ROOT / path).exists()) == []
     modules = set(re.findall(r"python -m ([\w.]+)", markdown))
-    assert sorted(name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()) == []
+    places = {name: ROOT / name.replace(".", "/") for name in modules}  # a package runs its __main__
+    there = {name for name, at in places.items() if at.with_suffix(".py").exists() or (at / "__main__.py").exists()}
+    assert sorted(modules - there) == []
 
 
 def modules() -> list[str]:
@@ -273,5 +279,7 @@ def modules() -> list[str]:
 
 
 def test_every_module_has_its_row_once_and_no_row_is_left_over() -> None:
-    rows = re.findall(r"^\| `(\S+\.py)` \| \S", section(text("docs/architecture.md"), "Every module"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\S+\.py)` \| \S", section(text("docs/develop/architecture.md"), "Every module"), re.MULTILINE
+    )
     assert sorted(rows) == modules()

@@ -8,20 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregates.counters import Deltas
-from aggregates.history import ContactHistory, Outcome
+from aggregates.history import ContactHistory, FactChanges, Outcome
 from aggregates.rules import Rules, RulesBook
 from bench.harness import tables
 from bench.harness.commit_times import Observations, longest_pauses, waits
 from bench.harness.errors import BenchError
-from bench.harness.population import LATENESS_MS, Population, contact_id, life, live_records, steady_records
+from bench.harness.population import LATENESS, Population, contact_id, life, live_records, steady_records
 from bench.harness.rate_sender import Paced
 from bench.harness.report import Outcome as Measured
 from bench.harness.report import Table, line, page, text
 from bench.harness.statistics import fitted, quantile
 from bench.harness.variables import Variables
 from bench.scaling.snapshots import random_filters
-from schemas.events import decode_event
+from schemas.events import decode_event, instant_us
 
 POPULATION = Population(contacts=100, accounts=3, days=5, partitions=4, until_ms=1_780_000_000_000)
 
@@ -132,7 +131,8 @@ def test_a_life_is_accepted_whole_and_in_order() -> None:
     book, history = RulesBook(Rules(company.settings)), ContactHistory()
     events = list(life(company, contact_id(company, 0), POPULATION.begin_ms(0), 3, Random(1)))
     assert len(events) == 13
-    assert [history.fold(event, book, LATENESS_MS, Deltas()) for event in events] == [Outcome.APPLIED] * 13
+    timed = [(event, instant_us(event.occurred_at)) for event in events]
+    assert history.fold(timed, book, LATENESS, FactChanges()) == [Outcome.APPLIED] * 13
     assert all(one.occurred_at <= other.occurred_at for one, other in pairwise(events))
 
 
@@ -168,4 +168,6 @@ def test_the_same_population_gives_the_same_records() -> None:
 def test_random_filters_have_as_many_dimensions_as_asked(dimensions: int) -> None:
     (company, *_) = POPULATION.companies()
     for seed in range(20):
-        assert random_filters(company, dimensions, Random(seed)).mask.bit_count() == dimensions
+        filters = random_filters(company, dimensions, Random(seed))
+        asked = [filters.origin, filters.group, filters.channel, filters.advisor]
+        assert sum(values is not None for values in asked) == dimensions

@@ -16,7 +16,7 @@ from schemas.published import render
 from schemas.topics import topics
 from tests import programs
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "producers"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "use" / "producers"
 
 
 def source(name: str) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import native
 from tests.integration.test_documented_commands import HOW, Run, Start
 from tests.programs import GIVEN, PROGRAMS, Missing, Program, ThisMachine, find, need, provide
 
@@ -192,17 +191,13 @@ _RUNNERS = frozenset({"run", "Popen", "check_call", "check_output", "call", "cre
 # Where programs are looked up: this list, the servers' own modules, and a test that needs POSIX's plainest tools.
 MAY_LOOK = {
     "tests/programs.py",
-    "tests/native.py",
-    "tests/repository/test_native_build.py",
     "streams/local/redis.py",
     "streams/local/jars.py",
 }
 # A skip has a reason that no program takes away.
 MAY_SKIP = {
     "tests/programs.py": "systemd is Linux's",
-    "tests/native.py": "there is no cargo, and none can be installed",
     "tests/unit/local/test_ports.py": "it is about Linux, and a kernel may refuse",
-    "tests/unit/fold/test_compiled_loader.py": "some builds of Python have ctypes in them",
 }
 
 
@@ -228,7 +223,8 @@ def commands_run(tree: ast.Module) -> set[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or (runner := ast.unparse(node.func).rpartition(".")[2]) not in _RUNNERS:
             continue
-        for argument in [*node.args[:2], *(keyword.value for keyword in node.keywords if keyword.arg == "args")]:
+        first = node.args[: 2 if runner == "Process" else 1]
+        for argument in [*first, *(keyword.value for keyword in node.keywords if keyword.arg == "args")]:
             match argument:
                 case (
                     ast.List(elts=[ast.Constant(value=str(name)), *_])
@@ -246,8 +242,9 @@ def skips(tree: ast.Module) -> list[str]:
     return [
         ast.unparse(node)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr in {"skip", "skipif", "importorskip", "SkipTest", "skipTest"}
-        if node not in names
+        if isinstance(node, ast.Attribute) and node not in names
+        if node.attr in {"skipif", "importorskip", "SkipTest", "skipTest"}
+        or (node.attr == "skip" and ast.unparse(node.value) in {"pytest", "pytest.mark", "mark", "unittest"})
     ]
 
 
@@ -315,44 +312,6 @@ def test_the_list_names_each_thing_once_and_says_who_needs_it() -> None:
         if isinstance(node.args[0], ast.Constant)
     }
     assert asked == {*names}, "a program that no test asks for, or a name that is none"
-
-
-# --- the compiled fold ------------------------------------------------------------------------------------------------
-
-
-class TestLibrary:
-    """Tests of the compiled fold are skipped only where there is no cargo and none can be installed."""
-
-    @pytest.fixture(autouse=True)
-    def no_library(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.so")
-        monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.delenv("CARGO", raising=False)
-
-    def test_with_cargo_a_library_that_is_not_there_is_a_failure(self, tmp_path: Path) -> None:
-        script(tmp_path / "cargo", "exit 0")
-        with pytest.raises(pytest.fail.Exception, match="was not built although cargo is there"):
-            native.library()
-
-    def test_so_it_is_where_cargo_can_be_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        script(tmp_path / "apt-get", "exit 0")
-        monkeypatch.setattr("os.geteuid", lambda: 0)
-        with pytest.raises(pytest.fail.Exception, match="`make native` installs cargo here"):
-            native.library()
-
-    def test_elsewhere_and_without_by_choice_it_is_a_skip(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with pytest.raises(pytest.skip.Exception, match="no cargo to build it"):
-            native.library()
-        script(tmp_path / "apt-get", "exit 0")
-        monkeypatch.setattr("os.geteuid", lambda: 1000)
-        with pytest.raises(pytest.skip.Exception, match="no cargo to build it"):
-            native.library()
-        monkeypatch.setattr("os.geteuid", lambda: 0)
-        monkeypatch.setenv("CARGO", "none")
-        with pytest.raises(pytest.skip.Exception, match="CARGO=none"):
-            native.library()
 
 
 def test_the_command_line_of_the_tools_ends_well_here() -> None:

@@ -14,19 +14,19 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from aggregates.counters import Field, Value, added, decode_field, decode_value
 from schemas.accounts import decode_settings
 from schemas.events import decode_event
-from streams.cli.replay import Replay
 from streams.config import PREFIX, Secret, load
-from streams.kafka.clients import TopicPartition
+from streams.kafka.clients import TopicPartition, client_options
 from streams.redis.clients import connect
 from streams.redis.keys import NamespaceKeys, split_day_member
+from tests.support.shard_facts import Facts, OneByOne, day_facts, merged
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 
-Counters = dict[tuple[str, int], dict[Field, Value]]
+Counters = dict[tuple[str, int], dict[bytes, bytes]]
+"""Account and day → each fact's field and value."""
 
 
 class Site:
@@ -58,7 +58,7 @@ class Site:
         topics = self.config.topics
         wanted = {topics.contacts: self.partitions, topics.conversations: self.partitions}
         wanted |= {topics.accounts: 1, topics.dead_letters: 1, **counts}
-        admin = AIOKafkaAdminClient(**self.config.kafka_options())
+        admin = AIOKafkaAdminClient(**client_options(self.config))
         await admin.start()
         try:
             await admin.create_topics([NewTopic(name, count, 1) for name, count in wanted.items()])
@@ -68,7 +68,7 @@ class Site:
 
     async def delete_topics(self, *names: str) -> None:
         """Topics that somebody throws away."""
-        admin = AIOKafkaAdminClient(**self.config.kafka_options())
+        admin = AIOKafkaAdminClient(**client_options(self.config))
         await admin.start()
         try:
             await admin.delete_topics(list(names))
@@ -80,7 +80,7 @@ class Site:
         """Settings, then events, each partition in another codec."""
         topics = self.config.topics
         producers = [
-            AIOKafkaProducer(**self.config.kafka_options(), compression_type=codec, linger_ms=5) for codec in CODECS
+            AIOKafkaProducer(**client_options(self.config), compression_type=codec, linger_ms=5) for codec in CODECS
         ]
         try:
             for producer in producers:
@@ -103,7 +103,7 @@ class Site:
 
     async def send_raw(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
         """Any record."""
-        producer = AIOKafkaProducer(**self.config.kafka_options())
+        producer = AIOKafkaProducer(**client_options(self.config))
         await producer.start()
         try:
             await producer.send_and_wait(topic, value, key=key, partition=partition)
@@ -113,7 +113,7 @@ class Site:
     async def dead_letters(self) -> list[Any]:
         """Everything on the dead-letter topic."""
         partition = TopicPartition(self.config.topics.dead_letters, 0)
-        consumer = AIOKafkaConsumer(**self.config.kafka_options(), auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(**client_options(self.config), auto_offset_reset="earliest")
         await consumer.start()
         try:
             consumer.assign([partition])
@@ -129,7 +129,7 @@ class Site:
     async def sent_ms(self, topic: str, partition: int, offset: int) -> int:
         """The timestamp of one record."""
         place = TopicPartition(topic, partition)
-        consumer = AIOKafkaConsumer(**self.config.kafka_options(), auto_offset_reset="none")
+        consumer = AIOKafkaConsumer(**client_options(self.config), auto_offset_reset="none")
         await consumer.start()
         try:
             consumer.assign([place])
@@ -142,7 +142,7 @@ class Site:
 
     async def trim(self, topic: str, partition: int, begin: int) -> None:
         """Drop the records before an offset, as retention does."""
-        admin = AIOKafkaAdminClient(**self.config.kafka_options())
+        admin = AIOKafkaAdminClient(**client_options(self.config))
         await admin.start()
         try:
             await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=begin)})
@@ -239,20 +239,19 @@ class Site:
             while not await self.client.hexists(self.keys.settings, account_id):  # noqa: ASYNC110 - it is in Redis
                 await asyncio.sleep(0.05)
 
-    async def counters(self) -> Counters:
-        """The counters of all shards together."""
-        total: Counters = {}
-        for shard in range(self.partitions):
-            keys = self.keys.shard(shard)
-            for member in await self.client.zrange(keys.changed, 0, -1):
-                ordinal, account_id = split_day_member(member)
-                day = total.setdefault((account_id, ordinal), {})
-                for name, data in (await self.client.hgetall(keys.day(ordinal, account_id))).items():
-                    field = decode_field(name)
-                    value = added(day.get(field), decode_value(data), field)
-                    assert value is not None
-                    day[field] = value
-        return {day: fields for day, fields in total.items() if fields}
+    async def facts(self) -> Facts:
+        """The facts of all shards together; each day's totals are held to them."""
+        return merged([await self.facts_of(shard) for shard in range(self.partitions)])
+
+    async def facts_of(self, shard: int) -> Facts:
+        """The facts of one shard."""
+        keys = self.keys.shard(shard)
+        found: Facts = {}
+        for member in await self.client.zrange(keys.changed, 0, -1):
+            ordinal, account_id = split_day_member(member)
+            if facts := day_facts(ordinal, await self.client.hgetall(keys.day(ordinal, account_id))):
+                found[account_id, ordinal] = facts
+        return found
 
 
 def golden() -> tuple[list[bytes], list[bytes]]:
@@ -261,9 +260,9 @@ def golden() -> tuple[list[bytes], list[bytes]]:
     return accounts, events
 
 
-def folded(accounts: Sequence[bytes], events: Sequence[bytes]) -> Counters:
-    """The counters of the same events, folded in this process."""
-    replay = Replay(map(decode_settings, accounts), 3600)
+def folded(accounts: Sequence[bytes], events: Sequence[bytes]) -> Facts:
+    """The facts of the same events, folded in this process."""
+    alone = OneByOne(map(decode_settings, accounts))
     for line in events:
-        replay.fold(decode_event(line))
-    return {(name, day): fields for name, days in replay.counters.items() for day, fields in days.items() if fields}
+        alone.fold(decode_event(line))
+    return alone.facts

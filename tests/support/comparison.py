@@ -1,4 +1,4 @@
-"""The report as the fold computes it, beside the oracle's: counts equal, quantiles within the stated error."""
+"""The report and its rows as the fold computes them, to be held beside the oracle's."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -6,76 +6,77 @@ from typing import Any
 
 import orjson
 
-from aggregates import cube
-from aggregates.counters import encode_field, encode_value
+from aggregates.facts import fact_field, fact_value
 from aggregates.filters import Filters
+from aggregates.history import Lateness
 from aggregates.periods import period
-from aggregates.report import metrics, table_filters
 from schemas import zones
 from schemas.accounts import AccountSettings, decode_settings
 from schemas.events import decode_event
-from streams.cli.replay import Replay
-from tests.oracle.report import Oracle, passes
+from streams.cli.replay import Question, Replay
+from tests.oracle.filters import passes
+from tests.oracle.report import Oracle
+from tests.support.differences import differences
 
-RELATIVE_ERROR = 0.01
-ABSOLUTE_ERROR_SECONDS = 0.01
+__all__ = ["differences"]
 
 Plain = Mapping[str, Any]
 Asked = Mapping[str, Sequence[str]]
 """Filters: a dimension and the values wanted of it."""
 
-CounterBytes = dict[str, dict[int, dict[bytes, bytes]]]
+FactBytes = dict[str, dict[int, dict[bytes, bytes]]]
+
+DAY_SECONDS = 86_400
+LATER_MS = 4_102_444_800_000
+"""2100: by then every hour of every history has begun."""
 
 
 def replayed(
     events: Iterable[Plain],
     accounts: Iterable[Plain],
     lateness_seconds: float = 3600,
-    kind: Callable[[list[AccountSettings], float], Replay] = Replay,
+    kind: Callable[[list[AccountSettings], Lateness], Replay] = Replay,
+    contact_lateness_seconds: float = 30 * DAY_SECONDS,
 ) -> Replay:
     """A log of plain events, folded as `mediana replay` does, or by a replay of another kind."""
-    replay = kind([decode_settings(orjson.dumps(account)) for account in accounts], lateness_seconds)
+    lateness = Lateness(round(lateness_seconds * 1_000_000), round(contact_lateness_seconds * 1_000_000))
+    replay = kind([decode_settings(orjson.dumps(account)) for account in accounts], lateness)
     for event in events:
         replay.fold(decode_event(orjson.dumps(event)))
     return replay
 
 
-def counter_bytes(replay: Replay) -> CounterBytes:
-    """Every counter as the ledger keeps it: account, day, field, value."""
+def fact_bytes(replay: Replay) -> FactBytes:
+    """Every fact as the ledger keeps it: account, day, field, value."""
     return {
         account_id: {
-            day: {encode_field(field): encode_value(value) for field, value in fields.items()}
-            for day, fields in days.items()
-            if fields
+            day: {fact_field(contact, fact): fact_value(fact) for contact, fact in facts.values()}
+            for day, facts in days.items()
+            if facts
         }
-        for account_id, days in replay.counters.items()
+        for account_id, days in replay.facts.items()
     }
 
 
 def report_of(
-    replay: Replay, account_id: str, first: date, last: date, filters: Mapping[str, Sequence[str]]
+    replay: Replay, account_id: str, first: date, last: date, filters: Asked, now_ms: int = LATER_MS
 ) -> dict[str, Any]:
-    """The metrics object, through cubes, as published snapshots answer."""
-    return report_of_shards([replay], account_id, first, last, filters)
+    """The metrics object, as `mediana replay` prints it."""
+    found = replay.answer(account_id, Question(period(first, last), Filters.parse(**filters)), now_ms)
+    assert isinstance(found, dict)
+    return found
 
 
-def report_of_shards(
-    shards: Sequence[Replay], account_id: str, first: date, last: date, filters: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
-    """The metrics object of contacts spread over several replays: their counters added up, then through cubes."""
-    parsed = Filters.parse(**filters)
-    wanted = period(first, last)
-    days = [replay.counters.get(account_id, {}) for replay in shards]
-    cubes = {
-        day: cube.build(cube.merged_counters(counters[day].items() for counters in days if day in counters))
-        for day in wanted.days
-        if any(counters.get(day) for counters in days)
-    }
-    calendar = shards[0].book(account_id).current.calendar
-    return metrics(wanted, cubes, parsed, calendar, table_filters(parsed, cubes.values()))
+def rows_of(
+    replay: Replay, account_id: str, name: str, first: date, last: date, filters: Asked, now_ms: int = LATER_MS
+) -> list[dict[str, Any]]:
+    """The rows of a list, as `mediana replay --list` prints them. Raises `ListRefused`."""
+    found = replay.answer(account_id, Question(period(first, last), Filters.parse(**filters), name), now_ms)
+    assert isinstance(found, list)
+    return found
 
 
-def expected_waiting(oracle: Oracle, account: Mapping[str, Any], first: date, last: date, asked: Asked) -> Any:
+def expected_waiting(oracle: Oracle, account: Plain, first: date, last: date, asked: Asked) -> Any:
     """The waits that began in the range, from the oracle's."""
     if asked.get("advisor"):
         return None
@@ -104,27 +105,3 @@ def expected_uncounted(oracle: Oracle, account_id: str, first: date, last: date,
         for contact in oracle.facts[account_id]
         for message in contact.unlisted_messages
     )
-
-
-def differences(expected: Any, found: Any, path: str = "") -> list[str]:
-    """Where the found document lacks or differs from what is expected, one line each.
-
-    A quantile may be off by the stated error, but zero is exact. Fields that only the found one has are ignored, but
-    for days, channels and openers.
-    """
-    if isinstance(expected, Mapping) and isinstance(found, Mapping):
-        counted = path.endswith(("by_day", "by_channel", "by_opener"))
-        missing = [f"{path}.{key}: missing" for key in expected if key not in found]
-        extra = [f"{path}.{key}: not expected" for key in found if counted and key not in expected]
-        inside = [
-            line for key in expected if key in found for line in differences(expected[key], found[key], f"{path}.{key}")
-        ]
-        return missing + extra + inside
-    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
-        pairs = zip(expected, found, strict=True)
-        return [line for at, pair in enumerate(pairs) for line in differences(*pair, f"{path}[{at}]")]
-    if path.endswith((".median", ".p90")) and expected is not None and found is not None:
-        close = abs(expected - found) <= max(RELATIVE_ERROR * expected, ABSOLUTE_ERROR_SECONDS)
-        exact_zero = expected != 0 or found == 0
-        return [] if close and exact_zero else [f"{path}: {expected} expected, {found} found"]
-    return [] if expected == found else [f"{path}: {expected!r} expected, {found!r} found"]

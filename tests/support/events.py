@@ -1,4 +1,4 @@
-"""Short histories told literally, for tests of single rules, and the counters and reports they give.
+"""Short histories told literally, for tests of single rules, and the facts, rows and reports they give.
 
 All on Monday 2 March 2026 in UTC unless an instant is written out; everything happens to contact `c` of account
 `acme`, created (if it is) with origin `Web`, on `webchat`, into group `sales`.
@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from aggregates import counters
-from aggregates.counters import COUNT, Field, Vector, business_bins, elapsed_bins
-from aggregates.sketch import value_ms
-from tests.support.comparison import Plain, replayed, report_of
+from aggregates import facts
+from aggregates.facts import Fact
+from tests.support.comparison import Plain, replayed, report_of, rows_of
 
 MONDAY = date(2026, 3, 2)
 TUESDAY = date(2026, 3, 3)
@@ -42,6 +41,10 @@ def merged(clock: str) -> Plain:
 
 def moved(clock: str, group: str | None, **fields: Any) -> Plain:
     return event("contact.moved", clock, group_id=group, **fields)
+
+
+def absorbed(clock: str, **fields: Any) -> Plain:
+    return event("contact.absorbed", clock, **{"from": "another", **fields})
 
 
 def started(clock: str, by: str, conversation: str = "v1", channel: str = "whatsapp") -> Plain:
@@ -86,63 +89,69 @@ def closed(clock: str, conversation: str = "v1", reason: str = "Vendido", **fiel
     return event("conversation.closed", clock, conversation_id=conversation, reason=reason, **fields)
 
 
+def resumed(clock: str, conversation: str = "v1") -> Plain:
+    return event("conversation.resumed", clock, conversation_id=conversation)
+
+
 class Told:
     """A history folded in the order it is told."""
 
     def __init__(self, *events: Plain, **account: Any) -> None:
         self.replay = replayed(events, [{"account_id": "acme", **account}])
 
-    def counted(self, metric: str) -> dict[tuple[Any, ...], int]:
-        """The counters of one metric over all days, by their dimensions (vectors: how many durations)."""
-        found: dict[tuple[Any, ...], int] = {}
-        for field, value in self._fields(metric):
-            number = value if isinstance(value, int) else value[COUNT]
-            found[field[1:]] = found.get(field[1:], 0) + number
-        return found
+    def facts(self, kind: int) -> list[Fact]:
+        """The facts of a kind, in order."""
+        days = self.replay.facts.get("acme", {}).values()
+        found = [fact for facts in days for _, fact in facts.values() if fact.kind == kind]
+        return sorted(found, key=lambda fact: (fact.at_ms, fact.tie))
+
+    def dimensions(self, kind: int) -> list[tuple[str | None, str | None, str | None, str | None]]:
+        """Of the facts of a kind, in order: origin, group, channel, advisor."""
+        return [(fact.origin, fact.group, fact.channel, fact.advisor) for fact in self.facts(kind)]
 
     def first_responses(self) -> list[float]:
-        """First response times on the wall clock in minutes, shortest first, within 1 %."""
-        return self._minutes(counters.FIRST_RESPONSE, business=False)
+        """First response times on the wall clock in minutes, by answer."""
+        return [_minutes(fact.at_ms - fact.since_ms) for fact in self.facts(facts.FIRST_RESPONSE)]
 
     def responses(self) -> list[float]:
-        """Response times on the wall clock in minutes, shortest first, within 1 %."""
-        return self._minutes(counters.RESPONSE, business=False)
+        """Response times on the wall clock in minutes, by answer."""
+        return [_minutes(fact.at_ms - fact.since_ms) for fact in self.facts(facts.RESPONSE)]
 
     def business_responses(self) -> list[float]:
-        """Response times in working hours, in minutes, shortest first, within 1 %."""
-        return self._minutes(counters.RESPONSE, business=True)
+        """Response times in working hours, in minutes, by answer."""
+        return [_minutes(fact.business_ms) for fact in self.facts(facts.RESPONSE)]
 
-    def waiting(self) -> list[tuple[str | None, str, bool, str]]:
+    def waiting(self) -> list[tuple[str | None, str | None, bool, str]]:
         """The contacts still waiting: group, channel, whether snoozed, and since when (of the day, in UTC)."""
         return [
-            (group, channel, snoozed, _clock(since_ms))
-            for _, group, channel, snoozed, since_ms in self.counted(counters.WAITING)
+            (fact.group, fact.channel, fact.flags == facts.SNOOZED, _clock(fact.at_ms))
+            for fact in self.facts(facts.WAITING)
         ]
 
-    def conversations(self) -> list[tuple[str | None, str, str, int]]:
-        """Conversations started: group, channel, opener, hour."""
-        return sorted((dimensions[1:] for dimensions in self.counted(counters.NEW_CONVERSATION)), key=repr)
+    def conversations(self) -> list[tuple[str | None, str | None, str | None, int]]:
+        """Conversations started, in order: group, channel, opener, hour."""
+        return [(fact.group, fact.channel, fact.text, fact.flags) for fact in self.facts(facts.STARTED)]
 
-    def closures(self) -> list[tuple[str | None, str, str | None, bool]]:
-        """Conversations closed: group, channel, advisor, whether transferred."""
-        return sorted((dimensions[1:] for dimensions in self.counted(counters.CLOSED)), key=repr)
+    def closures(self) -> list[tuple[str | None, str | None, str | None, bool]]:
+        """Conversations closed, in order: group, channel, advisor, whether transferred."""
+        return [
+            (fact.group, fact.channel, fact.advisor, fact.flags == facts.TRANSFERRED)
+            for fact in self.facts(facts.CLOSED)
+        ]
 
     def metrics(self, first: date = MONDAY, last: date = MONDAY, /, **filters: Sequence[str]) -> Mapping[str, Any]:
         """The report of a range of days under filters."""
         return report_of(self.replay, "acme", first, last, filters)
 
-    def _fields(self, metric: str) -> list[tuple[Field, int | Vector]]:
-        days = self.replay.counters["acme"].values()
-        return [item for fields in days for item in fields.items() if item[0][0] == metric]
+    def rows(
+        self, name: str, first: date = MONDAY, last: date = MONDAY, /, **filters: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """The rows of a list under filters."""
+        return rows_of(self.replay, "acme", name, first, last, filters)
 
-    def _minutes(self, metric: str, *, business: bool) -> list[float]:
-        found: list[float] = []
-        for _, vector in self._fields(metric):
-            assert isinstance(vector, dict)
-            bins = business_bins(vector) if business else elapsed_bins(vector)
-            for index, n in bins.items():
-                found += [value_ms(index) / 60_000] * n
-        return sorted(found)
+
+def _minutes(duration_ms: int) -> float:
+    return duration_ms / 60_000
 
 
 def _clock(instant_ms: int) -> str:

@@ -2,21 +2,23 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import msgspec
 
-from aggregates import counters, cube, report
-from aggregates.counters import Field, Value, observation
+from aggregates import facts, report
+from aggregates.comparison import comparison
+from aggregates.day_block import Contribution, decode_block, encode_block
+from aggregates.facts import Fact
 from aggregates.filters import Filters
+from aggregates.lists import WaitClocks, check_list, list_rows
 from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period, period, presets
-from aggregates.report import table_filters
-from aggregates.rows import slice_prefix
+from aggregates.rows import Rows
 from schemas.accounts import WEEKDAYS
-from streams.snapshots.reader import Answer, Newest, NoReport, Slices
+from streams.snapshots.reader import Answer, Compared, ListPage, ListQuery, Newest, NoReport, WholeList
 
 TODAY = date(2026, 11, 22)
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -26,13 +28,32 @@ ORIGINS = ("Instagram", "Google", HOSTILE, "Recomendación", None)
 CHANNELS = ("whatsapp", "messenger", "email", "call")
 GROUPS = {"sales": "Ventas", "support": "Soporte & más"}
 ADVISORS = {"ana": "Ana Pérez", "beto": "Beto", "carla": None}
-COUNTERS: dict[Field, Value] = {
-    (counters.RESPONSE, "Web", "sales", "whatsapp", "ana"): observation(0, 0, None),
-    (counters.RESPONSE, HOSTILE, None, "email", "=ana"): observation(3_600_000, 0, None),
-    (counters.NEW_CONTACT, "Web", "sales", "webchat", counters.LIVE): 5,
-    (counters.CLOSED, "Web", "sales", "whatsapp", "ana", False): 2,
-}
-"""What the rows of every day are made of."""
+AS_OF = "2026-11-22T17:03:00.000Z"
+AS_OF_MS = 1_795_366_980_000
+CALENDAR = LocalCalendar("America/Santiago")
+
+
+def day_facts(day: int) -> list[Contribution]:
+    """What every day's lists are made of: an answer of no time, one of an hour, five contacts, two closures."""
+    noon_ms = CALENDAR.first_instant_ms(day, 12 * 3_600_000)
+
+    def fact(kind: int, minute: int, **more: Any) -> Fact:
+        return Fact(kind, day, noon_ms + 60_000 * minute, 0, **{"origin": "Web", "group": "sales"} | more)
+
+    answer = {"channel": "whatsapp", "advisor": "ana", "conversation": f"v{day}"}
+    hostile = {"origin": HOSTILE, "group": None, "channel": "email", "advisor": "=ana", "conversation": "=v"}
+    return [
+        ("c0", fact(facts.RESPONSE, 0, **answer, since_ms=noon_ms)),
+        ("=c1", fact(facts.RESPONSE, 1, **hostile, since_ms=noon_ms + 60_000 - 3_600_000, flags=facts.TARGETED)),
+        *(
+            (f"c{number}", fact(facts.CONTACT, number, channel="webchat", entry_group="sales", text="contact"))
+            for number in range(5)
+        ),
+        *((f"c{number}", fact(facts.CLOSED, 30 + number, **answer, text="Resuelto")) for number in range(2)),
+        ("c3", fact(facts.WAITING, 40, channel="whatsapp")),
+    ]
+
+
 EDGES = (60, 300, 900, 1800, 3600, 14400, 28800, 86400, 259200, 604800, None)
 
 
@@ -42,17 +63,18 @@ class FakeReader:
     def __init__(self, *accounts: str) -> None:
         self.accounts_published = list(accounts)
         self.revision = 7
+        self.as_of = AS_OF
         self.complete = True
         self.empty = False
         self.complete_from: str | None = None
         self.failure: Exception | None = None
         self.failures_after: dict[int, Exception] = {}
-        """What goes wrong once the slices of a day (its ordinal) were read."""
+        """What goes wrong once so many rows of a list were made."""
         self.asked: list[tuple[str, date, date, Filters]] = []
         self.subscriptions: list[str] = []
         self._published = asyncio.Event()
 
-    async def accounts(self) -> list[str]:
+    async def accounts(self) -> Sequence[str]:
         if self.failure is not None:
             raise self.failure
         return self.accounts_published
@@ -65,7 +87,7 @@ class FakeReader:
         return msgspec.json.encode(self._document(account_id))
 
     async def metrics(
-        self, account_id: str, start: date, end: date, filters: Filters, *, with_previous: bool = True
+        self, account_id: str, start: date, end: date, filters: Filters, *, compare: str | None = "previous"
     ) -> Answer:
         if self.failure is not None:
             raise self.failure
@@ -77,41 +99,74 @@ class FakeReader:
             account_id=account_id,
             period=wanted,
             metrics=self._metrics(wanted, filters),
-            previous=self._metrics(wanted.previous, filters) if with_previous else {},
+            compared=None if compare is None else self._compared(compare, wanted, filters),
+            unknown_values={"origin": ["Nowhere"]} if "Nowhere" in (filters.origin or ()) else {},
             revision=self.revision,
-            as_of="2026-11-22T17:03:00.000Z",
+            as_of=self.as_of,
             timezone="America/Santiago",
             complete=self.complete,
             complete_from=self.complete_from,
+            as_of_published=AS_OF,
         )
+
+    def _compared(self, name: str, wanted: Period, filters: Filters) -> Compared:
+        earlier, cut_ms = comparison(name, wanted, CALENDAR, AS_OF_MS)
+        found = self._metrics(earlier, filters)
+        if cut_ms is not None:
+            del found["origins"], found["waiting"]
+        return Compared(name, earlier, found)
 
     def _metrics(self, days: Period, filters: Filters) -> dict[str, Any]:
         if self.empty:
-            return report.metrics(days, {}, filters, LocalCalendar("America/Santiago"), table_filters(filters, ()))
+            return report.metrics(days, Rows.of([]), filters, CALENDAR)
         return metrics(days, filters, tables=True)
 
-    async def slices(self, account_id: str, start: date, end: date, mask: int) -> Slices:
+    async def list(self, account_id: str, days: Period | None, query: ListQuery) -> WholeList:
         if self.failure is not None:
             raise self.failure
-        wanted = period(start, end)
+        check_list(query.name, query.filters, over=query.over, clock=query.clock, order=query.order)
         if account_id not in self.accounts_published:
             raise NoReport(account_id)
-        return Slices(account_id, wanted, self.revision, self._days(wanted, slice_prefix(mask)))
+        wanted = period(TODAY, TODAY) if days is None else days
+        rows = Rows.of([decode_block(encode_block(day, day_facts(day))) for day in wanted.days])
 
-    async def _days(self, days: Period, prefix: bytes) -> AsyncIterator[tuple[int, dict[bytes, bytes]]]:
-        for day in days.days:
-            if self.failure is not None:
-                raise self.failure
-            yield day, {key: value for key, value in cube.build(COUNTERS).items() if key.startswith(prefix)}
-            if day in self.failures_after:
-                raise self.failures_after[day]
+        def page(offset: int, limit: int | None) -> ListPage:
+            for after, failure in self.failures_after.items():
+                if offset >= after:
+                    raise failure
+            total, shown = list_rows(
+                query.name,
+                rows,
+                query.filters,
+                WaitClocks(lambda _: None, AS_OF_MS),
+                over=query.over,
+                clock=query.clock,
+                order=query.order,
+                offset=offset,
+                limit=limit,
+            )
+            return ListPage(
+                account_id=account_id,
+                period=days,
+                total=total,
+                rows=shown,
+                unknown_values={},
+                revision=self.revision,
+                as_of=self.as_of,
+                timezone="America/Santiago",
+                complete=self.complete,
+                complete_from=self.complete_from,
+                as_of_published=AS_OF,
+            )
+
+        return WholeList(page)
 
     async def newest(self, account_id: str) -> Newest | None:
         if self.failure is not None:
             raise self.failure
         if account_id not in self.accounts_published:
             return None
-        return Newest(account_id, self.revision, "2026-11-22T17:03:00.000Z", self.complete, self.complete_from)
+        return Newest(account_id, self.revision, self.as_of, self.complete, self.complete_from)
 
     async def announcements(self, account_id: str, patience_seconds: float) -> AsyncGenerator[None, None]:
         self.subscriptions.append(account_id)
@@ -136,12 +191,13 @@ class FakeReader:
             "timezone": "America/Santiago",
             "revision": self.revision,
             "published_at": "2026-11-22T17:03:02.000Z",
-            "as_of": "2026-11-22T17:03:00.000Z",
+            "as_of": AS_OF,
+            "next_due_at": "2026-11-22T20:00:00.000Z",
             "complete": self.complete,
             "incomplete_reasons": [] if self.complete else ["records are waiting in Kafka"],
             "complete_from": self.complete_from,
             "lag": {"records": 0 if self.complete or self.complete_from else 1234},
-            "sketch_relative_error": 0.01,
+            "sketch_relative_error": 0,
             "account": {
                 "name": "Acme & hijos",
                 "groups": GROUPS,
@@ -178,8 +234,8 @@ def metrics(days: Period, filters: Filters, *, tables: bool) -> dict[str, Any]:
     }
     closed = {day: by_day[day] * 3 // 4 for day in dates}
     document: dict[str, Any] = {
-        "first_response": _durations(dice, sum(contacts.values()), 340),
-        "response": _durations(dice, conversations * 3, 95),
+        "first_response": _durations(dice, sum(contacts.values()), 340) | {"by_day": _times_by_day(contacts, 340)},
+        "response": _durations(dice, conversations * 3, 95) | {"by_day": _times_by_day(by_day, 95)},
         "interactions": {
             "contacts": sum(day["contacts"] for day in reached.values()),
             "advisor_contacts": sum(day["advisor_contacts"] for day in reached.values()),
@@ -243,6 +299,11 @@ def _durations(dice: random.Random, count: int, typical: float) -> dict[str, Any
     }
 
 
+def _times_by_day(counts: dict[str, int], typical: float) -> dict[str, Any]:
+    figures = {"median": typical, "p90": 3 * typical}
+    return {day: {"count": count, "elapsed": figures, "business": figures} for day, count in counts.items()}
+
+
 def _split(total: int, names: tuple[str, ...]) -> dict[str, int]:
     parts = [total * 6 // 10, total * 2 // 10, total // 10]
     return dict(zip(names, [*parts, total - sum(parts)], strict=True))
@@ -251,7 +312,14 @@ def _split(total: int, names: tuple[str, ...]) -> dict[str, int]:
 def _origins(total: int) -> list[dict[str, Any]]:
     parts = [total * 4 // 10, total * 3 // 10, total // 10, total // 10]
     return [
-        {"origin": name, "new_contacts": n, "engaged": n * 4 // 5, "closed": n // 2, "resolved": n * 2 // 5}
+        {
+            "origin": name,
+            "new_contacts": n,
+            "engaged": n * 4 // 5,
+            "closed": n // 2,
+            "resolved": n * 2 // 5,
+            "at_rest": n * 2 // 5,
+        }
         for name, n in zip(ORIGINS, [*parts, total - sum(parts)], strict=True)
     ]
 

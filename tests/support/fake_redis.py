@@ -12,6 +12,8 @@ from streams.redis.ledger import CLAIM, COMMIT
 from streams.redis.settings_store import APPLY
 
 COMMIT_SHA = "c0ffee"
+HEAD = 18
+"""How many arguments of a commit stand before those of the days."""
 
 Hook = Callable[[str, str], Awaitable[None]]
 """Awaited with the command's name, `before` it runs and `after` it has; what it raises reaches the caller."""
@@ -71,9 +73,53 @@ class FakeRedis:
 
         return await self._run("hset", command)  # type: ignore[no-any-return]
 
+    async def hlen(self, key: bytes) -> int:
+        return await self._run("hlen", lambda: len(self.data.get(key, {})))  # type: ignore[no-any-return]
+
+    async def hexists(self, key: bytes, field: bytes) -> bool:
+        return await self._run("hexists", lambda: field in self.data.get(key, {}))  # type: ignore[no-any-return]
+
     async def hscan_iter(self, key: bytes, **_: int) -> AsyncIterator[tuple[bytes, bytes]]:
         for field, value in (await self.hgetall(key)).items():
             yield field, value
+
+    async def hscan(self, key: bytes, cursor: int, *, count: int) -> tuple[int, dict[bytes, bytes]]:
+        """Cursors count fields in order, so whoever walks while fields come meets some of them twice, as in Redis."""
+
+        def command() -> tuple[int, dict[bytes, bytes]]:
+            fields = sorted(self.data.get(key, {}).items())
+            left = cursor + count < len(fields)
+            return (cursor + count if left else 0), dict(fields[cursor : cursor + count])
+
+        return await self._run("hscan", command)  # type: ignore[no-any-return]
+
+    async def zrange(
+        self, key: bytes, start: Any, end: Any, *, byscore: bool = False, offset: int = 0, num: int | None = None
+    ) -> list[bytes]:
+        """By place, the first and last of which may be negative; or by score, the end exclusive (`(SCORE`)."""
+
+        def command() -> list[bytes]:
+            members = sorted(self.data.get(key, {}), key=lambda member: (float(self.data[key][member]), member))
+            if not byscore:
+                count = len(members)
+                return members[start if start >= 0 else count + start : (end if end >= 0 else count + end) + 1]
+            assert start == "-inf"
+            assert end.startswith("(")
+            below = [member for member in members if float(self.data[key][member]) < float(end[1:])]
+            return below[offset : None if num is None else offset + num]
+
+        return await self._run("zrange", command)  # type: ignore[no-any-return]
+
+    async def zmscore(self, key: bytes, members: list[bytes]) -> list[float | None]:
+        def command() -> list[float | None]:
+            held = self.data.get(key, {})
+            return [float(held[member]) if member in held else None for member in members]
+
+        return await self._run("zmscore", command)  # type: ignore[no-any-return]
+
+    async def zscan_iter(self, key: bytes, **_: int) -> AsyncIterator[tuple[bytes, float]]:
+        for member, score in (await self._run("zscan", lambda: dict(self.data.get(key, {})))).items():
+            yield member, float(score)
 
     async def script_load(self, script: str) -> str:
         assert script == COMMIT
@@ -107,41 +153,47 @@ class FakeRedis:
             return b"busy"
         self.data[ledger][b"token"] = token
         wanted = (b"contacts", b"conversations", b"seq", b"gap", b"check_contacts", b"check_conversations", b"horizon")
-        return [self.data[ledger].get(field) for field in wanted]
+        return [self.data[ledger].get(field) for field in (*wanted, b"sealed")]
 
     def _commit(self, keys: tuple[bytes, ...], arguments: list[bytes]) -> bytes:
-        ledger, states, archive, rules, rules_used, changed, *days = keys
+        ledger, states, chunks, rules, rules_used, changed, open_days, *days = keys
         held = self.data.get(ledger, {})
         if [held.get(field) for field in (b"token", b"contacts", b"conversations", b"seq")] != arguments[:4]:
             return b"lost"
         if b"busy" in held:
             return b"busy"
-        rest = arguments[16 + 3 * len(days) :]
+        rest = arguments[HEAD + 3 * len(days) :]
 
         def take(count: int) -> list[bytes]:
             taken, rest[:] = rest[:count], rest[count:]
             assert len(taken) == count
             return taken
 
-        for key, count in zip((states, archive, rules, rules_used), arguments[11:15], strict=True):
+        for key, count in zip((states, chunks, rules, rules_used), arguments[12:16], strict=True):
             self._set(key, take(int(count)))
-        for version in take(int(arguments[15])):
-            self.hash(rules).pop(version, None)
-            self.hash(rules_used).pop(version, None)
+        for version in take(int(arguments[16])):
+            self._delete(rules, version)
+            self._delete(rules_used, version)
+        for chunk in take(int(arguments[17])):
+            self._delete(chunks, chunk)
         for place, key in enumerate(days):
-            count, deleted, member = arguments[16 + 3 * place : 19 + 3 * place]
+            count, deleted, member = arguments[HEAD + 3 * place : HEAD + 3 * place + 3]
             self._set(key, take(int(count)))
             if int(deleted) < 0:
                 self.data.pop(key, None)
-                self.hash(changed).pop(member, None)
-            else:
-                for field in take(int(deleted)):
-                    self.hash(key).pop(field, None)
+                self._delete(changed, member)
+                self._delete(open_days, member)
+                continue
+            for field in take(int(deleted)):
+                self._delete(key, field)
+            if member.startswith(b"~"):
+                self._delete(open_days, member[1:])
+            elif not member.startswith(b"="):
                 self.hash(changed)[member] = arguments[6]
+                self.hash(open_days)[member] = member.partition(b":")[0]
         assert not rest
-        for field, value in zip(
-            (b"check_contacts", b"check_conversations", b"gap", b"horizon"), arguments[7:11], strict=True
-        ):
+        names = (b"check_contacts", b"check_conversations", b"gap", b"horizon", b"sealed")
+        for field, value in zip(names, arguments[7:12], strict=True):
             if value:
                 held[field] = value
         held[b"contacts"], held[b"conversations"], held[b"seq"] = arguments[4:7]
@@ -165,6 +217,13 @@ class FakeRedis:
             self.hash(log)[b"version"] = version
         self.hash(log)[field] = end
         return b"done"
+
+    def _delete(self, key: bytes, field: bytes) -> None:
+        """Without its last field a key is gone."""
+        held = self.data.get(key, {})
+        held.pop(field, None)
+        if not held:
+            self.data.pop(key, None)
 
     def _set(self, key: bytes, values: list[bytes]) -> None:
         if values:

@@ -32,7 +32,7 @@ class LedgerContract:
         claim = await ledger.claim()
         assert claim is not None
         assert (claim.fence.positions, claim.fence.seq) == (START, 0)
-        assert (claim.checks, claim.gap, claim.horizon) == ((None, None), None, 0)
+        assert (claim.checks, claim.gap, claim.horizon, claim.sealed_below) == ((None, None), None, 0, 0)
 
     async def test_making_a_ledger_again_leaves_it_as_it_is(self, ledger: RedisLedger) -> None:
         await ledger.create(START)
@@ -49,19 +49,21 @@ class LedgerContract:
         assert claim is not None
         changes = Changes(
             states=[b"ana", b"state"],
-            archive=[b"ana#0", b"chunk"],
+            chunks=[b"ana#0", b"chunk", b"ana#1", b"another"],
             rules=[b"acme#1", b"{}"],
             days=[DayWrite(739000, "acme", [b"f", b"1", b"g", b"2"]), DayWrite(739001, "acme", [b"f", b"3"])],
             checks=(b"10:abc", None),
         )
         fence = await ledger.commit(claim.fence, NEXT, changes)
         assert (fence.positions, fence.seq, fence.token) == (NEXT, 1, claim.fence.token)
-        fence = await ledger.commit(fence, NEXT, Changes(days=[DayWrite(739000, "acme", [], [b"g"])]))
+        fence = await ledger.commit(
+            fence, NEXT, Changes(chunks_gone=[b"ana#0"], days=[DayWrite(739000, "acme", [], [b"g"])])
+        )
         read = await ledger.read(
             fence,
             [
                 Reads(shard_keys.states, [b"ana", b"bob"]),
-                Reads(shard_keys.archive, [b"ana#0"]),
+                Reads(shard_keys.chunks, [b"ana#0", b"ana#1"]),
                 Reads(shard_keys.rules, [b"acme#1"]),
                 Reads(shard_keys.day(739000, "acme"), [b"f", b"g"]),
                 Reads(shard_keys.day(739001, "acme"), [b"f"]),
@@ -69,7 +71,7 @@ class LedgerContract:
                 Reads(shard_keys.day(739002, "acme"), []),
             ],
         )
-        assert read == [[b"state", None], [b"chunk"], [b"{}"], [b"1", None], [b"3"], [b"1"], [b"0"]]
+        assert read == [[b"state", None], [None, b"another"], [b"{}"], [b"1", None], [b"3"], [b"1"], [b"0"]]
         again = await ledger.claim()
         assert again is not None
         assert again.checks == (b"10:abc", None)
@@ -136,6 +138,42 @@ class LedgerContract:
             with pytest.raises(SessionLost):
                 await ledger.read(wrong, ())
         assert await ledger.read(claim.fence, [Reads(ledger.keys.states, [b"ana"])]) == [[None]]
+
+    async def test_a_sealed_day_is_neither_open_nor_changed(
+        self, ledger: RedisLedger, shard_keys: ShardKeys, client: Any
+    ) -> None:
+        await ledger.create(START)
+        claim = await ledger.claim()
+        assert claim is not None
+        days = [DayWrite(739000, "acme", [b"f", b"1", b"t", b"2"]), DayWrite(739001, "a:b", [b"g", b"3"])]
+        fence = await ledger.commit(claim.fence, NEXT, Changes(days=days))
+
+        async def listed() -> tuple[list[bytes], list[float | None]]:
+            members = [b"739000:acme", b"739001:a:b"]
+            return await client.zrange(shard_keys.open, 0, -1), await client.zmscore(shard_keys.changed, members)
+
+        assert await listed() == ([b"739000:acme", b"739001:a:b"], [1, 1])
+        assert await client.zrange(shard_keys.open, "-inf", "(739001", byscore=True, offset=0, num=9) == [
+            b"739000:acme"
+        ]
+        in_part = DayWrite(739000, "acme", [b"z", b"all"], [], same=True, open=True)
+        fence = await ledger.commit(fence, NEXT, Changes(days=[in_part]))
+        assert await listed() == ([b"739000:acme", b"739001:a:b"], [1, 1])
+        whole = DayWrite(739000, "acme", [b"z", b"all"], [b"f"], same=True)
+        fence = await ledger.commit(fence, NEXT, Changes(days=[whole], sealed_below=739001))
+        assert await listed() == ([b"739001:a:b"], [1, 1])
+        day = Reads(shard_keys.day(739000, "acme"), [b"f", b"t", b"z"])
+        assert await ledger.read(fence, [day]) == [[None, b"2", b"all"]]
+        again = await ledger.claim()
+        assert again is not None
+        assert again.sealed_below == 739001
+        # What is written of it after that opens it again.
+        fence = await ledger.commit(again.fence, NEXT, Changes(days=[DayWrite(739000, "acme", [b"f", b""])]))
+        assert (await listed())[0] == [b"739000:acme", b"739001:a:b"]
+        gone = [DayWrite(739000, "acme", whole=True), DayWrite(739001, "a:b", whole=True)]
+        await ledger.commit(fence, NEXT, Changes(days=gone))
+        assert await listed() == ([], [None, None])
+        assert await client.hlen(shard_keys.day(739000, "acme")) == 0
 
     async def test_a_whole_day_is_deleted_and_the_horizon_kept(
         self, ledger: RedisLedger, shard_keys: ShardKeys

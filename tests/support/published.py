@@ -31,7 +31,7 @@ async def golden_differences(site: Site) -> list[str]:
     Within the stated error from an independent program's numbers, and in no digit from a replay's.
     """
     accounts, events = golden()
-    replay = Replay(map(decode_settings, accounts), 3600)
+    replay = Replay(map(decode_settings, accounts))
     for line in events:
         replay.fold(decode_event(line))
     reader = SnapshotReader(site.client, site.config.namespace)

@@ -15,7 +15,7 @@ from streams.local.redis import Redis
 from tests import programs
 
 USER = "mediana"
-OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
+OPERATING = Path(__file__).parents[2] / "docs" / "run" / "operating.md"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class SecureKafka(Kafka):
 
 
 class SecureRedis(Redis):
-    """Speaks TLS only, and knows one user: the one that docs/operating.md tells operators to make."""
+    """Speaks TLS only, and knows one user: the one that docs/run/operating.md tells operators to make."""
 
     def __init__(self, data_folder: Path, certificates: Certificates, password: str) -> None:
         super().__init__(data_folder)

@@ -1,45 +1,49 @@
--- All that is ever written to an account's published keys. Every action but 'claim' compares the fence first.
+-- All that is ever written to an account's published keys. Every action compares the fence first.
 --
 -- KEYS: fence, revision, manifest, report, history, garbage, then parts
--- ARGV: what to do, epoch, token, then
+-- ARGV: what to do, epoch, token, 'claimed' when the fence is ours already or 'free', then
 --   claim    nothing more: the fence is ours from now on, and whoever held it can write nothing any more.
---            Returns 'ok', revision, manifest, newest document's revision; or 'newer' and the epoch of a snapshotter that began later.
---   write    part's member, 'first' or 'more', 'HSET' with fields and values, or 'SET' with one value
---   publish  revision that was read ('' for none), new revision, document, manifest, documents to keep, channel,
---            notification, number of fresh parts, how long each of them is (the fresh ones come first among the parts;
---            after them all others that the manifest names and that are known to be there)
+--            Returns 'ok', revision, manifest, newest document's revision.
+--   write    part's member, its value
+--   publish  revision that was read ('' for none) and the SHA-1 of its manifest, new revision, document, manifest, document for the history,
+--            documents to keep, channel, notification, how many parts come with this script, were written before it,
+--            and are to be swept (the parts come in this order; after them all others that the manifest names and that
+--            are known to be there); the values of the first, the lengths of the second, the members of the second
 --   sweep    age in milliseconds and number of revisions after which garbage goes, then the members of the parts
--- Returns 'ok' (with 'sweep': and how many went), or with nothing written 'lost', 'exists', 'gone',
--- 'superseded' and the revision there is, 'missing' and the places of parts that are not there or not whole.
+-- Returns 'ok' (with 'sweep': and how many went), or with nothing written 'lost', 'newer' and the epoch of a snapshotter
+-- that began later, 'exists', 'superseded' and the revision there is, 'missing' and the places of parts that are not
+-- there or not whole.
 --
--- A part is garbage until a manifest names it: it is noted in the script that begins it, so a snapshotter that dies
--- leaves nothing behind for good. What a new manifest no longer names is garbage from then on. The notes are
--- 'REVISION:AGE', by a clock of their own (see tick).
+-- A part that is written by itself is garbage until a manifest names it: it is noted in the script that writes it, so a
+-- snapshotter that dies leaves nothing behind for good. The notes are 'REVISION:AGE', by a clock of their own (see
+-- tick). Parts that a manifest replaces are noted in that manifest.
 
 local FENCE, REVISION, MANIFEST, REPORT, HISTORY, GARBAGE, PARTS = 1, 2, 3, 4, 5, 6, 6
 local CLOCK = 'clock'
 local MOST_STEP_MS = 300000
 -- Lua's stack takes about 8,000 values; an even number keeps fields and values together.
 local MOST = 7000
+local MOST_OLD = 100
 
-local action, epoch, token = ARGV[1], ARGV[2], ARGV[3]
-local fence = redis.call('GET', KEYS[FENCE])
+local action, epoch, token, held = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local fence, revision_there, manifest_there = unpack(redis.call('MGET', KEYS[FENCE], KEYS[REVISION], KEYS[MANIFEST]))
 local held_epoch, held_token = string.match(fence or '0 ', '^(%d+) (.*)$')
+if held == 'claimed' then
+    if held_epoch ~= epoch or held_token ~= token then
+        return {'lost'}
+    end
+elseif tonumber(held_epoch or '0') > tonumber(epoch) then
+    return {'newer', held_epoch}
+end
+local our_fence = epoch .. ' ' .. token
 
 if action == 'claim' then
-    if tonumber(held_epoch or '0') > tonumber(epoch) then
-        return {'newer', held_epoch}
-    end
-    redis.call('SET', KEYS[FENCE], epoch .. ' ' .. token)
+    redis.call('SET', KEYS[FENCE], our_fence)
     local newest = 0
-    for _, held in ipairs(redis.call('HKEYS', KEYS[HISTORY])) do
-        newest = math.max(newest, tonumber(held) or 0)
+    for _, number in ipairs(redis.call('HKEYS', KEYS[HISTORY])) do
+        newest = math.max(newest, tonumber(number) or 0)
     end
-    return {'ok', redis.call('GET', KEYS[REVISION]) or '', redis.call('GET', KEYS[MANIFEST]) or '',
-        string.format('%.0f', newest)}
-end
-if held_epoch ~= epoch or held_token ~= token then
-    return {'lost'}
+    return {'ok', revision_there or '', manifest_there or '', string.format('%.0f', newest)}
 end
 
 -- How old garbage is must not follow from a clock that jumps. This one never goes back, and counts at most five
@@ -57,60 +61,36 @@ local function note(revision, age)
     return string.format('%.0f:%.0f', revision, age)
 end
 
-local function named_by(manifest)
-    local known, found = pcall(cmsgpack.unpack, manifest)
-    if known and type(found) == 'table' and type(found.parts) == 'table' then
-        return found.parts
-    end
-    return nil
-end
-
-local revision = tonumber(redis.call('GET', KEYS[REVISION]) or '0') or 0
+local revision = tonumber(revision_there or '0') or 0
 
 if action == 'write' then
-    local part, member, place, command = KEYS[PARTS + 1], ARGV[4], ARGV[5], ARGV[6]
-    local there = redis.call('EXISTS', part) == 1
-    if place == 'first' then
-        if there then
-            return {'exists'}
-        end
-        redis.call('HSET', KEYS[GARBAGE], member, note(revision, tick()))
-    elseif not there then
-        return {'gone'}
+    local part = KEYS[PARTS + 1]
+    if redis.call('EXISTS', part) == 1 then
+        return {'exists'}
     end
-    if command == 'SET' then
-        redis.call('SET', part, ARGV[7])
-    else
-        for first = 7, #ARGV, MOST do
-            redis.call('HSET', part, unpack(ARGV, first, math.min(first + MOST - 1, #ARGV)))
-        end
-    end
+    redis.call('HSET', KEYS[GARBAGE], ARGV[5], note(revision, tick()))
+    redis.call('SET', part, ARGV[6])
     return {'ok'}
 end
 
 if action == 'publish' then
-    local known = redis.call('GET', KEYS[REVISION]) or ''
-    if known ~= ARGV[4] then
-        return {'superseded', known}
+    -- After Redis went back to an older copy, two revisions may have one number.
+    local known = (revision_there or '') .. ' ' .. redis.sha1hex(manifest_there or '')
+    if known ~= ARGV[5] then
+        return {'superseded', revision_there or ''}
     end
-    local fresh, missing = tonumber(ARGV[11]), {'missing'}
-    if #ARGV ~= 11 + fresh or #KEYS < PARTS + fresh then
-        return redis.error_reply('ERR mediana: ' .. #ARGV .. ' arguments and ' .. #KEYS .. ' keys for ' .. fresh .. ' parts')
+    local inline, written, swept = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+    if #ARGV ~= 15 + inline + 2 * written or #KEYS < PARTS + inline + written + swept then
+        return redis.error_reply('ERR mediana: ' .. #ARGV .. ' arguments and ' .. #KEYS .. ' keys for a publication')
     end
-    for place = 1, fresh do
-        local part = KEYS[PARTS + place]
-        local kind = redis.call('TYPE', part)['ok']
-        local length = 0
-        if kind == 'hash' then
-            length = redis.call('HLEN', part)
-        elseif kind == 'string' then
-            length = redis.call('STRLEN', part)
-        end
-        if length ~= tonumber(ARGV[11 + place]) then
+    local missing = {'missing'}
+    for place = inline + 1, inline + written do
+        if redis.call('STRLEN', KEYS[PARTS + place]) ~= tonumber(ARGV[15 + place]) then
             missing[#missing + 1] = tostring(place)
         end
     end
-    for first = PARTS + fresh + 1, #KEYS, MOST do
+    local others = PARTS + inline + written + swept + 1
+    for first = others, #KEYS, MOST do
         local last = math.min(first + MOST - 1, #KEYS)
         if redis.call('EXISTS', unpack(KEYS, first, last)) ~= last - first + 1 then
             for place = first, last do
@@ -123,69 +103,68 @@ if action == 'publish' then
     if #missing > 1 then
         return missing
     end
-    for place, kind in pairs({[HISTORY] = 'hash', [GARBAGE] = 'hash'}) do
-        local found = redis.call('TYPE', KEYS[place])['ok']
-        if found ~= 'none' and found ~= kind then
-            return redis.error_reply('ERR mediana: ' .. KEYS[place] .. ' is a ' .. found)
-        end
+    -- First what fails where a key is of the wrong kind: nothing else is written then, and a document too many in the
+    -- history is the one that its revision will have.
+    redis.call('HSET', KEYS[HISTORY], ARGV[6], ARGV[9])
+    local values = {
+        KEYS[MANIFEST], ARGV[8], KEYS[REPORT], ARGV[7], KEYS[REVISION], ARGV[6], KEYS[FENCE], our_fence
+    }
+    for place = 1, inline do
+        values[#values + 1] = KEYS[PARTS + place]
+        values[#values + 1] = ARGV[15 + place]
     end
-    local named = named_by(ARGV[7])
-    if not named then
-        return redis.error_reply('ERR mediana: the manifest names no parts')
+    redis.call('MSET', unpack(values))
+    -- One goes with each revision that comes; more where fewer are kept than before.
+    local old = {}
+    local oldest = tonumber(ARGV[6]) - tonumber(ARGV[10])
+    for number = math.max(1, oldest - MOST_OLD + 1), oldest do
+        old[#old + 1] = string.format('%.0f', number)
     end
-    -- Before the manifest, the notes; the revision last: a script that stopped half way would be made again.
-    local age = tick()
-    local replaced = named_by(redis.call('GET', KEYS[MANIFEST]) or '') or {}
-    for name, version in pairs(replaced) do
-        if named[name] ~= version then
-            redis.call('HSET', KEYS[GARBAGE], name .. ':' .. version, note(tonumber(ARGV[5]), age))
-        end
+    if #old > 0 then
+        redis.call('HDEL', KEYS[HISTORY], unpack(old))
     end
-    for name, version in pairs(named) do
-        if replaced[name] ~= version then
-            redis.call('HDEL', KEYS[GARBAGE], name .. ':' .. version)
-        end
+    if swept > 0 then
+        local first = PARTS + inline + written + 1
+        redis.call('UNLINK', unpack(KEYS, first, first + swept - 1))
     end
-    redis.call('HSET', KEYS[HISTORY], ARGV[5], ARGV[6])
-    local oldest = tonumber(ARGV[5]) - tonumber(ARGV[8])
-    for _, held in ipairs(redis.call('HKEYS', KEYS[HISTORY])) do
-        local number = tonumber(held)
-        if not number or number <= oldest then
-            redis.call('HDEL', KEYS[HISTORY], held)
-        end
+    for place = 1, written do
+        redis.call('HDEL', KEYS[GARBAGE], ARGV[15 + inline + written + place])
     end
-    redis.call('SET', KEYS[MANIFEST], ARGV[7])
-    redis.call('SET', KEYS[REPORT], ARGV[6])
-    redis.call('SET', KEYS[REVISION], ARGV[5])
-    redis.call('PUBLISH', ARGV[9], ARGV[10])
+    if written > 0 and redis.call('HLEN', KEYS[GARBAGE]) == 1 then
+        redis.call('DEL', KEYS[GARBAGE])  -- nothing but its clock is left
+    end
+    redis.call('PUBLISH', ARGV[11], ARGV[12])
     return {'ok'}
 end
 
 if action == 'sweep' then
-    local age_ms, revisions, swept = tonumber(ARGV[4]), tonumber(ARGV[5]), 0
-    local named = named_by(redis.call('GET', KEYS[MANIFEST]) or '')
-    if not named then
+    local age_ms, revisions, gone = tonumber(ARGV[5]), tonumber(ARGV[6]), 0
+    local known, found = pcall(cmsgpack.unpack, manifest_there or '')
+    if not known or type(found) ~= 'table' or type(found.parts) ~= 'table' then
         return {'ok', '0'}
     end
     local age = tick()
-    for place = 6, #ARGV do
+    for place = 7, #ARGV do
         local member = ARGV[place]
         local name, version = string.match(member, '^(.*):([^:]*)$')
         local since_revision, since = string.match(redis.call('HGET', KEYS[GARBAGE], member) or '', '^(%d+):(%d+)$')
-        if name and named[name] == version then
+        if name and found.parts[name] == version then
             redis.call('HDEL', KEYS[GARBAGE], member)
         elseif since then
             since_revision, since = tonumber(since_revision), tonumber(since)
             if since > age or since_revision > revision then
-                -- Noted by an earlier build with the time of day, or before Redis went back: it is garbage from now on.
+                -- Noted before Redis went back to an older copy: it is garbage from now on.
                 redis.call('HSET', KEYS[GARBAGE], member, note(math.min(since_revision, revision), age))
             elseif age - since >= age_ms and revision - since_revision >= revisions then
-                redis.call('UNLINK', KEYS[PARTS + place - 5])
+                redis.call('UNLINK', KEYS[PARTS + place - 6])
                 redis.call('HDEL', KEYS[GARBAGE], member)
-                swept = swept + 1
+                gone = gone + 1
             end
         end
     end
-    return {'ok', tostring(swept)}
+    if redis.call('HLEN', KEYS[GARBAGE]) == 1 then
+        redis.call('DEL', KEYS[GARBAGE])  -- nothing but its clock is left
+    end
+    return {'ok', tostring(gone)}
 end
 return redis.error_reply('ERR mediana: no action ' .. action)

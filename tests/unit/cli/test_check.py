@@ -1,19 +1,34 @@
 """What `mediana check` makes of settings and of what the servers say of themselves."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from aggregates.doubts import settings_doubts
+from aggregates.history import ContactHistory, FactChanges, Lateness
+from aggregates.rules import Rules, RulesBook
+from schemas.accounts import decode_settings, default_settings
+from schemas.events import decode_event, instant_us
+from schemas.zones import ZONE_DATA_VERSION
 from streams.cli.check import (
+    clock_findings,
+    doubt_findings,
     ledger_findings,
     new_namespace_finding,
     partitions_changed_finding,
     run,
     server_findings,
+    settings_findings,
+    zone_data_findings,
 )
 from streams.config import Config
-from streams.findings import Finding
+from streams.findings import Finding, failed
 from streams.kafka.gaps import Gap, Gaps, decode_gaps
+from streams.redis.keys import NamespaceKeys
+from streams.redis.usable_settings import InUse
 
 CONFIG = Config()
 NOON_MS = 1_772_452_800_000  # 2026-03-02T12:00:00Z
@@ -138,3 +153,88 @@ def test_a_wrong_setting_fails_before_any_server_is_asked(capsys: pytest.Capture
 def test_a_misspelt_setting_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     run({"MEDIANA_REDIS_ULR": "x", "MEDIANA_PARTITIONS": "0"})
     assert capsys.readouterr().out.startswith("warn  MEDIANA_REDIS_ULR is no setting of Mediana\n")
+
+
+# --- settings and zone data -------------------------------------------------------------------------------------------
+
+
+def test_accounts_whose_settings_cannot_be_used_are_named_with_the_reason() -> None:
+    unusable = {
+        account: InUse(Rules(default_settings(account)), "malformed: a zone", "the settings before go on")
+        for account in ("b\n", "a")
+    }
+    found = settings_findings(unusable)
+    assert [(finding.status, finding.what) for finding in found] == [
+        ("fail", "account 'a': its settings cannot be used, the settings before go on: malformed: a zone"),
+        ("fail", "account 'b\\n': its settings cannot be used, the settings before go on: malformed: a zone"),
+    ]
+    assert settings_findings({}) == []
+
+
+def test_of_many_such_accounts_some_are_named_and_the_others_counted() -> None:
+    unusable = {
+        f"a{n:03}": InUse(Rules(default_settings("a")), "malformed", "the default settings go on") for n in range(25)
+    }
+    found = settings_findings(unusable)
+    assert len(found) == 21
+    assert found[-1].what == "5 more accounts have settings that cannot be used"
+
+
+def test_zone_data_is_that_of_the_namespace() -> None:
+    assert zone_data_findings("main", None) == []
+    (same,) = zone_data_findings("main", ZONE_DATA_VERSION.encode())
+    assert (same.status, same.what) == ("ok", f"zone data {ZONE_DATA_VERSION}, as in the namespace")
+    (other,) = zone_data_findings("main", b"2019z")
+    assert other.status == "warn"
+    assert f"zone data '2019z', this program has '{ZONE_DATA_VERSION}'" in other.what
+
+
+def test_settings_that_surely_mean_something_else_are_warnings() -> None:
+    settings = decode_settings(
+        b'{"account_id": "acme", "schedules": {"office": [{"weekly": {"mon": [["09:00", "17:59"]]}}]}}'
+    )
+    (finding,) = doubt_findings({"acme": settings_doubts(settings)})
+    assert (finding.status, "'acme', schedules.office: 09:00-17:59" in finding.what) == ("warn", True)
+    assert "09:00-18:00" in finding.advice
+    many = doubt_findings({f"a{number:03}": settings_doubts(settings) for number in range(30)})
+    assert (len(many), many[-1].what) == (21, "10 more settings surely mean something else")
+    assert not failed(many)
+
+
+class States:
+    """A Redis that has only states of contacts, in shard 0."""
+
+    def __init__(self, *states: bytes) -> None:
+        self.states = states
+
+    async def hscan_iter(self, key: str, count: int) -> AsyncIterator[tuple[bytes, bytes]]:
+        assert count > 0
+        for number, state in enumerate(self.states if key.startswith("{mediana:main:0}") else ()):
+            yield b"%d" % number, state
+
+
+def state(early: bool) -> bytes:
+    """A contact to whom ana answered at once, her clock a second behind, or in step."""
+    base = {"account_id": "acme", "contact_id": "c", "conversation_id": "k", "channel": "whatsapp"}
+    asked = {"id": "e1", "type": "message.received", "occurred_at": "2026-11-22T09:00:01Z"}
+    author = {"kind": "advisor", "id": "ana"}
+    at = "2026-11-22T09:00:00Z" if early else "2026-11-22T09:00:02Z"
+    answered = {"id": "e2", "type": "message.sent", "occurred_at": at, "author": author}
+    events = [decode_event(json.dumps({**base, **event})) for event in (asked, answered)]
+    history = ContactHistory()
+    timed = [(event, instant_us(event.occurred_at)) for event in events]
+    lateness = Lateness(3_600_000_000, 3_600_000_000)
+    history.fold(timed, RulesBook(Rules(default_settings("acme"))), lateness, FactChanges())
+    return history.encode()
+
+
+def clocks(*states: bytes) -> list[Finding]:
+    client: Any = States(*states)
+    return asyncio.run(clock_findings(client, NamespaceKeys("main"), shards=3))
+
+
+def test_answers_stamped_before_their_questions_are_a_warning() -> None:
+    assert clocks(*[state(early=False)] * 10) == []
+    assert clocks(*[state(early=True)] * 4) == []
+    (finding,) = clocks(*[state(early=True)] * 5, b"\xffbytes of another version")
+    assert (finding.status, "5 of 5 answers" in finding.what) == ("warn", True)

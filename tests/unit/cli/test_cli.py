@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from aggregates.filters import Filters
+from aggregates.history import Lateness
+from streams.cli import list_rows
 from streams.cli.arguments import parse_arguments
 from streams.cli.main import COMMANDS, main
 
+DAY_US = 86_400_000_000
 ROOT = Path(__file__).parents[3]
 
 
@@ -164,9 +167,8 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 def test_replay_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     replay = Recorder(monkeypatch, "cli.replay")
-    assert main(["replay", "a.jsonl", "--account", "acme", "--origin", "none", "Google", "--lateness", "0"]) == 0
-    filters = Filters(origin=(None, "Google"))
-    assert replay.calls == [([Path("a.jsonl")], None, "acme", None, None, filters, None, 0.0)]
+    assert main(["replay", "a.jsonl", "--account", "acme", "--lateness", "0"]) == 0
+    assert replay.calls == [([Path("a.jsonl")], None, "acme", None, None, Lateness(0, 30 * DAY_US))]
 
 
 def test_report_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,3 +333,39 @@ def test_the_standard_input_of_business_time_is_that_of_the_program(
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
     assert main(["business-time"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_list_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def run(*handed: Any) -> int:
+        calls.append(handed)
+        return 0
+
+    monkeypatch.setattr(list_rows, "run", run)
+    command = "list response --account acme --from 2026-11-01 --to 2026-11-02 --channel email --over 60 --order longest"
+    assert main(words(command)) == 0
+    ((_, account, asked),) = calls
+    assert account == "acme"
+    assert (asked.name, asked.start, asked.end) == ("response", date(2026, 11, 1), date(2026, 11, 2))
+    assert (asked.filters, asked.over, asked.clock, asked.order) == (
+        Filters(channel=("email",)),
+        60,
+        "elapsed",
+        "longest",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command_line", "reason"),
+    [
+        ("list nothing --account acme", "invalid choice"),
+        ("list response --account acme --from 2026-11-01", "--from and --to go together"),
+        ("list response --account acme --over -1", "not a number of 0 or more"),
+        ("list response", "--account"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused(
+    command_line: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reason in usage_error(words(command_line), capsys)

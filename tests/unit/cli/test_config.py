@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from aggregates.history import Lateness
 from streams.config import SETTINGS, Config, ConfigError, Secret, load, unknown_variables
+from streams.kafka.clients import client_options
 
 
 def test_without_any_setting_everything_is_on_this_machine() -> None:
     config = Config.from_env({})
     assert (config.kafka_bootstrap, config.redis_url) == ("127.0.0.1:9092", "redis://127.0.0.1:6379/0")
     assert (config.http_host, config.metrics_host) == ("127.0.0.1", "127.0.0.1")
-    assert (config.topics.contacts, config.group_id, config.lateness_ms) == ("mediana.contacts", "mediana", 3_600_000)
+    assert (config.topics.contacts, config.group_id) == ("mediana.contacts", "mediana")
+    assert config.lateness == Lateness(3_600_000_000, 30 * 86_400_000_000)
 
 
 def test_each_kind_of_setting_is_read_from_its_variable() -> None:
@@ -21,12 +24,14 @@ def test_each_kind_of_setting_is_read_from_its_variable() -> None:
             "MEDIANA_TOPIC_PREFIX": "acme",
             "MEDIANA_PARTITIONS": "12",
             "MEDIANA_LATENESS_SECONDS": "0.5",
+            "MEDIANA_CONTACT_LATENESS_DAYS": "1.5",
             "MEDIANA_REDIS_CLUSTER": "Yes",
             "MEDIANA_KAFKA_SSL_CAFILE": "/etc/ca.pem",
             "MEDIANA_SNAPSHOT_INTERVAL_SECONDS": "",
         }
     )
-    assert (config.topic_prefix, config.partitions, config.lateness_ms) == ("acme", 12, 500)
+    assert (config.topic_prefix, config.partitions) == ("acme", 12)
+    assert config.lateness == Lateness(500_000, 36 * 3600 * 1_000_000)
     assert (config.redis_cluster, config.kafka_ssl_cafile) == (True, Path("/etc/ca.pem"))
     assert config.snapshot_interval_seconds is None
 
@@ -36,7 +41,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     file.write_text('partitions = 3\nnamespace = "blue"\nhttp_open = true\nlateness_seconds = 60\n')
     config = load({"MEDIANA_CONFIG": str(file), "MEDIANA_PARTITIONS": "4"})
     assert (config.partitions, config.namespace, config.http_open) == (4, "blue", True)
-    assert (config.lateness_ms, config.group_id) == (60_000, "mediana-blue")
+    assert (config.lateness.conversation_us, config.group_id) == (60_000_000, "mediana-blue")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("MEDIANA_PARTITIONS", "0", "must be at least 1"),
         ("MEDIANA_LATENESS_SECONDS", "-1", "must be at least 0"),
         ("MEDIANA_LATENESS_SECONDS", "nan", "must be at least 0"),
+        ("MEDIANA_CONTACT_LATENESS_DAYS", "-1", "must be at least 0"),
         ("MEDIANA_REDIS_CLUSTER", "maybe", "must be true or false"),
         ("MEDIANA_HTTP_RATE_PER_SECOND", "-1", "must be at least 0"),
         ("MEDIANA_HTTP_PORT", "70000", "must be a port, 0 to 65535"),
@@ -118,11 +124,11 @@ def test_sasl_and_tls_reach_the_clients() -> None:
         kafka_sasl_password=Secret("hunter2"),
         kafka_ssl_check_hostname=False,
     )
-    options = config.kafka_options()
+    options = client_options(config)
     assert (options["sasl_mechanism"], options["sasl_plain_username"]) == ("SCRAM-SHA-512", "mediana")
     assert options["sasl_plain_password"] == "hunter2"
     assert options["ssl_context"].check_hostname is False
-    assert "ssl_context" not in Config().kafka_options()
+    assert "ssl_context" not in client_options(Config())
 
 
 def test_every_setting_has_a_variable_of_its_own_and_a_meaning() -> None:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from streams.outage import TOLD_AT_MOST, WITHIN_SECONDS, Outage
+from streams.outage import SETTLED_SECONDS, TOLD_AT_MOST, WITHIN_SECONDS, Outage
 
 logger = logging.getLogger("tests.outage")
 
@@ -27,7 +27,21 @@ def clock() -> Clock:
 @pytest.fixture
 def outage(clock: Clock, caplog: pytest.LogCaptureFixture) -> Outage:
     caplog.set_level(logging.INFO, logger.name)
-    return Outage("Redis", logger, clock=clock)
+    return Outage("Redis", logger, settled_seconds=0, clock=clock)
+
+
+def test_what_fails_again_a_moment_later_was_not_over(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage("Redis", logger, clock=clock)
+    for gap in (10.0, 0.5, 1.0):
+        outage.failed("refused")
+        clock.now += gap
+        outage.answered()
+    clock.now += SETTLED_SECONDS - 0.5
+    outage.answered()
+    assert len(caplog.messages) == 1
+    clock.now += 0.5
+    outage.answered()
+    assert caplog.messages[1:] == ["Redis: over after 11.5 s and 3 failed tries"]
 
 
 def test_a_thousand_failures_are_two_lines_with_how_many_and_for_how_long(

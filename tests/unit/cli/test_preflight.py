@@ -5,7 +5,6 @@ import errno
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -17,7 +16,6 @@ from streams.cli.preflight import preflight
 from streams.config import SETTINGS, Config, ConfigError, load
 from streams.errors import Fatal
 from streams.findings import Finding
-from streams.fold import compiled
 from streams.http.listening import is_ours
 from streams.ingest.server import run as run_ingest
 from streams.monitoring.probes import add_probes
@@ -72,6 +70,7 @@ BAD: Mapping[str, Bad] = {
     "redis_timeout_seconds": Bad((*NUMBERS, "0", "1e9")),
     "namespace": Bad(("", "a}b", "a\n", "{a}", "x" * 151)),
     "partitions": Bad((*NUMBERS, "0", "1.5", "10001", "9" * 30)),
+    "contact_lateness_days": Bad(("x", "-1", "nan", "inf", "1e10")),
     "lateness_seconds": Bad(("x", "-1", "nan", "inf", "1e10")),
     "retention_days": Bad((*NUMBERS, "0", "36501")),
     "snapshot_cron": Bad(("", "x", "61 * * * *", "* * *", "0 0 30 2 *", "0 0 * * mon-xyz", "* * * * * * * *")),
@@ -94,12 +93,14 @@ BAD: Mapping[str, Bad] = {
     "ingest_metrics_port": Bad(PORTS),
     "log_level": Bad(("", "loud")),
     "log_format": Bad(("", "xml")),
-    "fold": Bad(("", "rust")),
     "agents": Bad((*NUMBERS, "0")),
     "batch_events": Bad((*NUMBERS, "0")),
     "batch_bytes": Bad((*NUMBERS, "0")),
     "cache_contacts": Bad((*NUMBERS, "0")),
-    "cache_fields": Bad((*NUMBERS, "0")),
+    "batch_seconds": Bad(("x", "-1", "0", "nan", "inf")),
+    "batch_memory": Bad((*NUMBERS, "0")),
+    "cache_bytes": Bad((*NUMBERS, "0")),
+    "cache_days": Bad((*NUMBERS, "0")),
     "cache_accounts": Bad((*NUMBERS, "0")),
     "dead_letter_ratio": Bad(("x", "-1", "nan", "1.1")),
     "dead_letter_window": Bad((*NUMBERS, "0")),
@@ -167,15 +168,6 @@ def test_a_bad_value_of_any_setting_is_refused_or_found(name: str, files: dict[s
 def test_settings_as_they_come_are_found_good() -> None:
     ports = {setting.variable: "0" for setting in SETTINGS if setting.name.endswith("_port")}
     assert failures(ports) == []
-
-
-def test_a_fold_that_is_not_there_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def gone(mode: str) -> compiled.Loaded:
-        return compiled.load(mode, tmp_path / "lib.so")
-
-    monkeypatch.setattr("streams.cli.preflight.load", gone)
-    (found,) = failures({"MEDIANA_FOLD": "compiled", **{f"MEDIANA_{name}": "0" for name in _ports()}})
-    assert "MEDIANA_FOLD=compiled" in found.what
 
 
 def _ports() -> list[str]:

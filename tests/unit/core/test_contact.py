@@ -4,12 +4,13 @@ from datetime import date
 
 import pytest
 
-from aggregates import counters
+from aggregates import facts
 from tests.support.comparison import Plain
 from tests.support.events import (
     MONDAY,
     TUESDAY,
     Told,
+    absorbed,
     answered,
     bot,
     called,
@@ -23,6 +24,7 @@ from tests.support.events import (
     noted,
     received,
     restored,
+    resumed,
     sent,
     started,
     transferred,
@@ -30,8 +32,8 @@ from tests.support.events import (
 
 
 def minutes(*values: float) -> object:
-    """Durations in minutes, within the sketch's stated error; none of them zero unless it is."""
-    return pytest.approx(list(values), rel=0.01)
+    """Durations in minutes."""
+    return pytest.approx(list(values), abs=1e-9)
 
 
 # --- the wait and the response ----------------------------------------------------------------------------------------
@@ -40,7 +42,7 @@ def minutes(*values: float) -> object:
 def test_a_wait_runs_from_the_first_unanswered_message_to_the_answer() -> None:
     told = Told(created("09:00", by="import"), received("10:00"), received("10:05"), answered("10:12"))
     assert told.responses() == minutes(12)
-    assert told.counted(counters.RESPONSE) == {("Web", "sales", "whatsapp", "ana"): 1}
+    assert told.dimensions(facts.RESPONSE) == [("Web", "sales", "whatsapp", "ana")]
     assert told.waiting() == []
 
 
@@ -53,7 +55,7 @@ def test_several_answers_in_a_row_are_one_response() -> None:
 def test_an_advisor_who_writes_when_nobody_waits_is_an_interaction_and_no_response() -> None:
     told = Told(created("09:00", by="advisor"), answered("10:00"))
     assert (told.responses(), told.first_responses()) == ([], [])
-    assert told.counted(counters.INTERACTION) == {("Web", (("ana", "whatsapp", "sales"),)): 1}
+    assert told.dimensions(facts.TOUCH) == [("Web", "sales", "whatsapp", "ana")]
 
 
 def test_a_contact_that_creates_itself_waits_from_its_creation() -> None:
@@ -184,7 +186,7 @@ def test_a_close_ends_the_bots_charge_a_transfer_does_not(ending: Plain) -> None
 def test_messages_of_the_system_neither_answer_nor_clear() -> None:
     told = Told(created("09:00"), sent("09:01", "system"), answered("09:30"))
     assert (told.responses(), told.first_responses()) == (minutes(30), minutes(30))
-    assert len(told.counted(counters.INTERACTION)) == 1
+    assert len(told.facts(facts.TOUCH)) == 1
 
 
 # --- the first response -----------------------------------------------------------------------------------------------
@@ -243,12 +245,12 @@ def test_a_contact_never_created_has_responses_and_no_first_response() -> None:
     told = Told(received("09:00"), answered("09:10"))
     assert told.first_responses() == []
     assert told.responses() == minutes(10)
-    assert told.counted(counters.RESPONSE) == {(None, None, "whatsapp", "ana"): 1}
+    assert told.dimensions(facts.RESPONSE) == [(None, None, "whatsapp", "ana")]
 
 
 def test_group_and_channel_of_a_first_response_are_those_of_the_answers_moment() -> None:
     told = Told(created("09:00"), moved("09:05", "nights"), answered("09:10", "bo", channel="email"))
-    assert told.counted(counters.FIRST_RESPONSE) == {("Web", "nights", "email", "bo"): 1}
+    assert told.dimensions(facts.FIRST_RESPONSE) == [("Web", "nights", "email", "bo")]
 
 
 # --- effective contacts -----------------------------------------------------------------------------------------------
@@ -258,14 +260,14 @@ def test_group_and_channel_of_a_first_response_are_those_of_the_answers_moment()
 def test_an_advisors_message_on_these_channels_is_an_effective_contact(channel: str) -> None:
     told = Told(created("09:00"), answered("09:10", channel=channel))
     assert told.responses() == minutes(10)
-    assert told.counted(counters.UNCOUNTED) == {}
+    assert told.facts(facts.UNCOUNTED) == []
 
 
 def test_an_advisors_message_on_another_channel_is_counted_apart_and_answers_nothing() -> None:
     told = Told(created("09:00"), answered("09:10", channel="instagram"))
     assert told.responses() == []
     assert told.waiting() == [("sales", "webchat", False, "09:00")]
-    assert told.counted(counters.UNCOUNTED) == {("Web", "sales", "instagram", "ana"): 1}
+    assert told.dimensions(facts.UNCOUNTED) == [("Web", "sales", "instagram", "ana")]
     assert told.metrics()["uncounted_advisor_messages"] == 1
     assert told.metrics(advisor=["bo"])["uncounted_advisor_messages"] == 0
 
@@ -275,12 +277,12 @@ def test_the_effective_channels_are_a_setting() -> None:
         created("09:00"), answered("09:10"), answered("09:20", channel="webchat"), effective_channels=["webchat"]
     )
     assert told.responses() == minutes(20)
-    assert told.counted(counters.UNCOUNTED) == {("Web", "sales", "whatsapp", "ana"): 1}
+    assert told.dimensions(facts.UNCOUNTED) == [("Web", "sales", "whatsapp", "ana")]
 
 
 def test_a_note_reaches_nobody() -> None:
     told = Told(created("09:00"), noted("09:10"))
-    assert told.counted(counters.INTERACTION) == {}
+    assert told.facts(facts.TOUCH) == []
     assert told.waiting() == [("sales", "webchat", False, "09:00")]
 
 
@@ -298,8 +300,8 @@ def test_a_note_reaches_nobody() -> None:
 def test_which_calls_are_effective_contacts(direction: str, outcome: str, advisor: str | None, answers: bool) -> None:
     told = Told(created("09:00"), called("09:10", direction, outcome, advisor=advisor))
     assert told.responses() == (minutes(10) if answers else [])
-    assert bool(told.counted(counters.INTERACTION)) is answers
-    assert told.counted(counters.UNCOUNTED) == {}
+    assert bool(told.facts(facts.TOUCH)) is answers
+    assert told.facts(facts.UNCOUNTED) == []
 
 
 @pytest.mark.parametrize(
@@ -320,7 +322,7 @@ def test_only_an_inbound_call_not_accepted_begins_a_wait(direction: str, outcome
 def test_a_call_starts_its_conversation_on_channel_call(direction: str, opener: str) -> None:
     told = Told(called("09:10", direction, "missed"))
     assert told.conversations() == [(None, "call", opener, 9)]
-    assert told.counted(counters.ACTIVE) != {}
+    assert told.facts(facts.ACTION) != []
 
 
 # --- conversations ----------------------------------------------------------------------------------------------------
@@ -378,7 +380,7 @@ def test_a_transfer_closes_under_the_old_group_moves_and_starts_under_the_new_on
         transferred("10:00", to_group_id="nights", to_conversation_id="v2"),
     )
     assert told.closures() == [("sales", "email", "ana", True)]
-    assert told.conversations() == [("nights", "email", "transfer", 10), ("sales", "email", "contact", 9)]
+    assert told.conversations() == [("sales", "email", "contact", 9), ("nights", "email", "transfer", 10)]
     assert told.waiting() == [("nights", "webchat", False, "08:00")]  # a transfer keeps the wait
 
 
@@ -390,7 +392,7 @@ def test_a_transfer_of_a_closed_conversation_still_moves_and_starts() -> None:
         transferred("10:00", to_group_id="nights", to_conversation_id="v2"),
     )
     assert told.closures() == [("sales", "whatsapp", None, False)]
-    assert told.conversations() == [("nights", "whatsapp", "transfer", 10), ("sales", "whatsapp", "contact", 9)]
+    assert told.conversations() == [("sales", "whatsapp", "contact", 9), ("nights", "whatsapp", "transfer", 10)]
 
 
 def test_a_transfer_to_its_own_id_starts_nothing() -> None:
@@ -464,6 +466,21 @@ def test_a_close_ends_the_snooze() -> None:
     assert told.waiting() == [("sales", "webchat", True, "09:00")]
 
 
+@pytest.mark.parametrize("conversation", ["v1", "v2"])
+def test_a_resumed_conversation_ends_the_snooze_and_nothing_else(conversation: str) -> None:
+    told = Told(
+        created("09:00"), closed("09:10", reason="Esperando visita"), resumed("2026-03-03T09:20:00Z", conversation)
+    )
+    assert told.waiting() == [("sales", "webchat", False, "09:00")]
+    assert told.conversations() == []
+    assert told.metrics(TUESDAY, TUESDAY)["new_conversations"]["active_contacts"] == 0
+
+
+def test_a_conversation_resumed_at_the_instant_of_its_snooze_comes_after_it() -> None:
+    snooze, wakes = closed("09:10", reason="Esperando visita"), resumed("09:10")
+    assert Told(created("09:00"), wakes, snooze).waiting() == [("sales", "webchat", False, "09:00")]
+
+
 def test_the_snooze_reasons_are_a_setting() -> None:
     account = {"snooze_reasons": ["Llamar luego"]}
     told = Told(received("09:00"), closed("09:10", reason="Esperando visita"), **account)
@@ -483,6 +500,93 @@ def test_a_snooze_keeps_the_bot_in_charge() -> None:
     assert told.responses() == minutes(20)
 
 
+# --- merges -----------------------------------------------------------------------------------------------------------
+
+
+def one(conversation: str = "v1", channel: str = "whatsapp") -> list[dict[str, str]]:
+    return [{"id": conversation, "channel": channel}]
+
+
+def waited(clock: str, since: str, **fields: object) -> Plain:
+    return absorbed(clock, waiting_since=f"2026-03-02T{since}:00Z", channel="whatsapp", **fields)
+
+
+def test_a_surviving_contact_goes_on_waiting_since_the_other_did() -> None:
+    told = Told(created("08:00", by="import"), waited("09:05", "09:00", open_conversations=one()), answered("09:10"))
+    assert told.responses() == minutes(10)
+    assert told.first_responses() == []  # its own first wait is still to come
+    assert told.conversations() == []
+    assert told.waiting() == []
+
+
+def test_an_absorbed_conversation_has_its_channel_and_closes_once() -> None:
+    told = Told(
+        created("08:00"),
+        absorbed("09:00", open_conversations=one(channel="sms")),
+        noted("09:10"),
+        closed("09:20"),
+        closed("09:30"),
+        received("09:40"),
+    )
+    assert told.closures() == [("sales", "sms", None, False)]
+    assert told.conversations() == []
+    assert ("Web", "sales", "sms", None) in told.dimensions(facts.ACTION)
+
+
+def test_an_absorption_is_no_action() -> None:
+    told = Told(created("08:00"), waited("2026-03-03T09:00:00Z", "09:00", open_conversations=one()))
+    assert told.metrics(TUESDAY, TUESDAY)["new_conversations"]["active_contacts"] == 0
+
+
+def test_what_is_known_here_is_not_absorbed() -> None:
+    told = Told(received("08:00", channel="email"), absorbed("09:00", open_conversations=one()), closed("09:20"))
+    assert told.closures() == [(None, "email", None, False)]
+    told = Told(closed("08:00"), absorbed("09:00", open_conversations=one()), closed("09:20"))
+    assert told.closures() == [(None, "unknown", None, False)]
+
+
+@pytest.mark.parametrize(
+    ("before", "since", "expected"),
+    [
+        ((), "08:30", (None, "whatsapp", False, "08:30")),
+        ((received("08:40", channel="sms"),), "08:30", (None, "whatsapp", False, "08:30")),  # a later one stands
+        ((received("08:20", channel="sms"),), "08:30", (None, "sms", False, "08:20")),  # an earlier one does
+        ((received("08:30", channel="sms"),), "08:30", (None, "sms", False, "08:30")),
+        ((answered("08:35"),), "08:30", (None, "whatsapp", False, "08:35")),  # nobody waits since before an answer
+        ((answered("08:35"), received("08:36")), "08:30", (None, "whatsapp", False, "08:35")),
+        ((received("08:00"), closed("08:10")), "08:30", (None, "whatsapp", False, "08:30")),
+        ((), "09:30", (None, "whatsapp", False, "09:00")),  # nor since a time to come
+    ],
+)
+def test_which_of_two_waits_stands(before: tuple[Plain, ...], since: str, expected: tuple[object, ...]) -> None:
+    assert Told(*before, waited("09:00", since)).waiting() == [expected]
+
+
+def test_without_a_wait_none_is_taken_over() -> None:
+    told = Told(received("08:00"), answered("08:10"), absorbed("09:00", channel="sms", open_conversations=one()))
+    assert told.waiting() == []
+
+
+def test_an_absorbed_wait_moves_no_first_response() -> None:
+    told = Told(created("08:00"), waited("08:30", "07:30"), answered("08:40"))
+    assert told.first_responses() == minutes(40)
+    assert told.responses() == minutes(70)
+    told = Told(created("08:00"), bot("08:10"), waited("08:30", "08:20"), received("08:35"), answered("08:40"))
+    assert (told.first_responses(), told.responses()) == (minutes(30), minutes(20))
+
+
+def test_an_absorbed_wait_is_filed_under_the_day_it_began() -> None:
+    told = Told(absorbed("01:00", waiting_since="2026-03-01T23:30:00Z", channel="email"))
+    assert told.rows("waiting") == []
+    (row,) = told.rows("waiting", date(2026, 3, 1), date(2026, 3, 1))
+    assert (row["at"], row["channel"]) == ("2026-03-01T23:30:00.000Z", "email")
+
+
+def test_an_absorption_comes_behind_a_merge_of_the_same_instant_and_before_messages() -> None:
+    told = Told(answered("09:00"), waited("09:00", "08:50"), merged("09:00"))
+    assert told.responses() == minutes(10)
+
+
 # --- groups, origins, deletions ---------------------------------------------------------------------------------------
 
 
@@ -494,21 +598,21 @@ def test_the_entry_group_holds_for_events_stamped_before_the_creation() -> None:
 
 def test_a_move_before_the_creation_applies_in_its_order() -> None:
     told = Told(received("07:00", "v1"), moved("08:00", "nights"), created("09:00"), received("10:00", "v2"))
-    assert told.conversations() == [("nights", "whatsapp", "contact", 10), ("sales", "whatsapp", "contact", 7)]
-    assert told.counted(counters.NEW_CONTACT) == {("Web", "sales", "webchat", counters.LIVE): 1}
-    assert told.counted(counters.ORIGIN) == {("Web", "nights", "webchat", False, False, False): 1}
+    assert told.conversations() == [("sales", "whatsapp", "contact", 7), ("nights", "whatsapp", "contact", 10)]
+    (contact,) = told.facts(facts.CONTACT)
+    assert (contact.entry_group, contact.group, contact.flags) == ("sales", "nights", 0)
 
 
 def test_a_move_takes_the_origins_row_and_the_waiting_along_but_no_past_answer() -> None:
     told = Told(created("09:00"), answered("09:10"), received("09:20"), moved("09:30", None))
-    assert told.counted(counters.ORIGIN) == {("Web", None, "webchat", True, False, False): 1}
-    assert told.counted(counters.RESPONSE) == {("Web", "sales", "whatsapp", "ana"): 1}
+    assert told.dimensions(facts.CONTACT) == [("Web", None, "webchat", None)]
+    assert told.dimensions(facts.RESPONSE) == [("Web", "sales", "whatsapp", "ana")]
     assert told.waiting() == [(None, "whatsapp", False, "09:20")]
     assert told.metrics(group=["sales"])["new_contacts"]["total"] == 1
     assert told.metrics(group=["none"])["new_contacts"]["total"] == 0
     assert told.metrics(group=["sales"])["origins"] == []
     assert told.metrics(group=["none"])["origins"] == [
-        {"origin": "Web", "new_contacts": 1, "engaged": 1, "closed": 0, "resolved": 0}
+        {"origin": "Web", "new_contacts": 1, "engaged": 1, "closed": 0, "resolved": 0, "at_rest": 0}
     ]
 
 
@@ -516,69 +620,91 @@ def test_a_late_creation_corrects_origin_and_group_of_all_that_came_before() -> 
     told = Told(received("09:10"), answered("09:20"), closed("09:30"), created("09:00"))
     assert told.conversations() == [("sales", "whatsapp", "contact", 9)]
     assert told.closures() == [("sales", "whatsapp", None, False)]
-    assert told.counted(counters.RESPONSE) == {("Web", "sales", "whatsapp", "ana"): 1}
-    assert told.counted(counters.INTERACTION) == {("Web", (("ana", "whatsapp", "sales"),)): 1}
+    assert told.dimensions(facts.RESPONSE) == [("Web", "sales", "whatsapp", "ana")]
+    assert told.dimensions(facts.TOUCH) == [("Web", "sales", "whatsapp", "ana")]
     assert told.first_responses() == minutes(20)
-    assert told.counted(counters.ORIGIN) == {("Web", "sales", "webchat", True, True, True): 1}
+    assert became(told) == {"engaged", "closed", "resolved", "at_rest"}
 
 
 def test_a_second_creation_changes_nothing_and_is_no_action() -> None:
     second = created("2026-03-03T09:00:00Z", origin="Instagram", group_id="nights")
     told = Told(created("09:00"), second)
-    assert told.counted(counters.NEW_CONTACT) == {("Web", "sales", "webchat", counters.LIVE): 1}
+    assert told.dimensions(facts.CONTACT) == [("Web", "sales", "webchat", None)]
     assert told.metrics(TUESDAY, TUESDAY)["new_conversations"]["active_contacts"] == 0
     assert Told(created("09:00"), answered("09:10"), created("09:20")).waiting() == []
 
 
-def test_an_origin_is_engaged_closed_and_resolved_by_what_ever_happened() -> None:
-    def row(*events: Plain) -> tuple[bool, ...]:
-        ((dimensions, _),) = Told(created("09:00"), received("09:01"), *events).counted(counters.ORIGIN).items()
-        return dimensions[3:]
+def became(told: Told) -> set[str]:
+    """What became of the contact, as its origin counts it."""
+    (row,) = told.rows("origins")
+    return {name for name in ("engaged", "closed", "resolved", "at_rest") if row[name]}
 
-    assert row() == (False, False, False)
-    assert row(answered("10:00")) == (True, False, False)
-    assert row(transferred("10:00")) == (False, True, False)
-    assert row(transferred("10:00"), closed("11:00")) == (False, True, False)  # it was closed already
-    assert row(closed("10:00")) == (False, True, True)
-    assert row(transferred("10:00", to_conversation_id="v2"), closed("11:00", "v2")) == (False, True, True)
-    assert row(closed("10:00", reason="Esperando visita")) == (False, False, False)
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ((), set()),
+        ((answered("10:00"),), {"engaged"}),
+        ((transferred("10:00"),), {"closed", "at_rest"}),
+        ((transferred("10:00"), closed("11:00")), {"closed", "at_rest"}),  # it was closed already
+        ((closed("10:00"),), {"closed", "resolved", "at_rest"}),
+        ((transferred("10:00", to_conversation_id="v2"),), {"closed"}),
+        ((transferred("10:00", to_conversation_id="v2"), closed("11:00", "v2")), {"closed", "resolved", "at_rest"}),
+        ((closed("10:00", reason="Esperando visita"),), set()),
+        ((closed("10:00"), received("11:00", "v2")), {"closed", "resolved"}),
+        ((closed("10:00"), noted("11:00", "v2")), {"closed", "resolved", "at_rest"}),  # a note opens nothing
+        ((closed("10:00", "stranger"),), {"closed", "resolved"}),  # v1 is open
+        (
+            (closed("10:00"), absorbed("11:00", open_conversations=[{"id": "v2", "channel": "sms"}])),
+            {"closed", "resolved"},
+        ),
+    ],
+)
+def test_an_origin_tells_what_ever_happened_and_whether_all_is_closed_now(
+    events: tuple[Plain, ...], expected: set[str]
+) -> None:
+    assert became(Told(created("09:00"), received("09:01"), *events)) == expected
 
 
 @pytest.mark.parametrize(
     ("events", "status"),
     [
-        ((), counters.LIVE),
-        ((deleted("10:00"),), counters.DELETED),
-        ((merged("10:00"),), counters.MERGED),
-        ((deleted("10:00"), restored("11:00")), counters.LIVE),
-        ((restored("10:00"), deleted("11:00")), counters.DELETED),
-        ((merged("10:00"), restored("11:00")), counters.MERGED),
-        ((deleted("10:00"), merged("11:00")), counters.MERGED),
-        ((merged("10:00"), deleted("11:00"), restored("12:00")), counters.MERGED),
-        ((deleted("08:00"),), counters.DELETED),  # before the creation
+        ((), 0),
+        ((deleted("10:00"),), facts.DELETED),
+        ((merged("10:00"),), facts.MERGED),
+        ((deleted("10:00"), restored("11:00")), 0),
+        ((restored("10:00"), deleted("11:00")), facts.DELETED),
+        ((merged("10:00"), restored("11:00")), facts.MERGED),
+        ((deleted("10:00"), merged("11:00")), facts.MERGED),
+        ((merged("10:00"), deleted("11:00"), restored("12:00")), facts.MERGED),
+        ((deleted("08:00"),), facts.DELETED),  # before the creation
     ],
 )
 def test_merged_wins_over_deleted_and_a_restoration_undoes_a_deletion_only(
     events: tuple[Plain, ...], status: int
 ) -> None:
     told = Told(created("09:00"), *events)
-    gone = status != counters.LIVE
-    assert told.counted(counters.NEW_CONTACT) == {("Web", "sales", "webchat", status): 1}
-    assert bool(told.counted(counters.ORIGIN)) is not gone
+    gone = status != 0
+    (contact,) = told.facts(facts.CONTACT)
+    assert contact.flags & (facts.DELETED | facts.MERGED) == status
+    assert bool(told.rows("origins")) is not gone
+    (row,) = told.rows("new_contacts")
+    assert (row["deleted"], row["merged"]) == (status == facts.DELETED, status == facts.MERGED)
     assert bool(told.waiting()) is not gone
 
 
 def test_deletion_changes_no_other_number() -> None:
     history = (created("09:00"), received("09:01"), answered("09:10"), closed("09:20"))
     told, gone = Told(*history), Told(*history, deleted("10:00"))
-    for metric in "friuacx":
-        assert gone.counted(metric) == told.counted(metric), metric
+    kinds = set(range(facts.WAITING + 1)) - {facts.CONTACT, facts.WAITING}
+    assert [gone.facts(kind) for kind in kinds] == [told.facts(kind) for kind in kinds]
+    assert told.facts(facts.CLOSED) != []
 
 
 # --- interactions and active contacts ---------------------------------------------------------------------------------
 
 
-def test_a_contact_reached_by_several_in_a_day_is_one_contact_under_the_set_of_them() -> None:
+def test_a_contact_reached_by_several_in_a_day_is_one_contact() -> None:
     told = Told(
         created("08:00"),
         answered("09:00", "ana"),
@@ -587,8 +713,11 @@ def test_a_contact_reached_by_several_in_a_day_is_one_contact_under_the_set_of_t
         answered("11:00", "ana"),
         answered("12:00", "ana"),
     )
-    touches = (("ana", "whatsapp", "nights"), ("ana", "whatsapp", "sales"), ("bo", "email", "sales"))
-    assert told.counted(counters.INTERACTION) == {("Web", touches): 1}
+    assert told.dimensions(facts.TOUCH) == [
+        ("Web", "sales", "whatsapp", "ana"),
+        ("Web", "sales", "email", "bo"),
+        ("Web", "nights", "whatsapp", "ana"),
+    ]
 
     def counted(**filters: list[str]) -> tuple[int, int]:
         box = told.metrics(**filters)["interactions"]
@@ -635,9 +764,27 @@ def test_an_active_contact_counts_once_over_any_range_and_filter() -> None:
     assert active(2, 3, group=["nights", "sales"], channel=["webchat", "email"], origin=["Web"]) == 1
 
 
-@pytest.mark.parametrize("silent", [moved("09:00", "x"), deleted("09:00"), restored("09:00"), merged("09:00")])
+@pytest.mark.parametrize(
+    "silent", [moved("09:00", "x"), deleted("09:00"), restored("09:00"), merged("09:00"), resumed("09:00")]
+)
 def test_a_move_a_deletion_a_restoration_and_a_merge_are_no_actions(silent: Plain) -> None:
-    assert Told(silent).counted(counters.ACTIVE) == {}
+    assert Told(silent).facts(facts.ACTION) == []
+
+
+def test_days_that_come_back_count_their_contacts_once() -> None:
+    # A minute after midnight the clock in Saint John's went back to 23:01 of the day before.
+    times = ("02:29", "02:30:30", "03:00", "04:00")  # 23:59 of the 6th, 00:00:30 of the 7th, 23:30 of the 6th, the 7th
+    told = Told(
+        *(answered(f"2010-11-07T{clock}{':00' * (len(clock) < 6)}Z") for clock in times), timezone="America/St_Johns"
+    )
+    for day in (date(2010, 11, 6), date(2010, 11, 7)):
+        report = told.metrics(day, day)
+        assert report["interactions"]["contacts"] == 1
+        assert report["new_conversations"]["active_contacts"] == 1
+        assert len(told.rows("interactions", day, day)) == len(told.rows("active_contacts", day, day)) == 1
+    assert told.metrics(date(2010, 11, 6), date(2010, 11, 7))["new_conversations"]["active_contacts"] == 1
+    (row,) = told.rows("active_contacts", date(2010, 11, 6), date(2010, 11, 7))
+    assert row["actions_days"] == ["2010-11-06", "2010-11-07"]
 
 
 @pytest.mark.parametrize("other", [noted("09:30"), handed_off("09:30"), transferred("09:30"), closed("09:30")])
@@ -670,3 +817,28 @@ def test_events_stamped_alike_go_by_sequence_then_type_then_id() -> None:
 def test_fields_of_later_versions_and_texts_change_nothing() -> None:
     told = Told(event("message.received", "09:00", conversation_id="v1", channel="sms", text="hola", more={"a": [1]}))
     assert told.conversations() == [(None, "sms", "contact", 9)]
+
+
+# --- what is kept of closing reasons and of many conversations ------------------------------------------------------
+
+
+@pytest.mark.parametrize(("reason", "kept"), [("Vendido", "Vendido"), ("", ""), ("é" * 201, "é" * 200)])
+def test_a_closing_reason_is_kept_as_sent_up_to_its_bound(reason: str, kept: str) -> None:
+    told = Told(received("09:00"), closed("09:10", reason=reason), transferred("09:20", "v2"))
+    assert [row["reason"] for row in told.rows("closed_conversations")] == [kept, None]
+
+
+def test_many_closed_conversations_are_known_by_hashes_and_count_as_ever() -> None:
+    talks = [
+        event
+        for n in range(50)
+        for event in (received(f"09:{n:02}", f"v{n}", "email" if n % 2 else "sms"), closed(f"09:{n:02}:30", f"v{n}"))
+    ]
+    again = [received(f"10:{n:02}", f"v{n}") for n in range(50)] + [closed(f"11:{n:02}", f"v{n}") for n in range(50)]
+    told = Told(*talks, *again, noted("12:00", "v1"), noted("12:01", "v2"))
+    assert (len(told.conversations()), len(told.closures())) == (50, 50)
+    history = told.replay.history("acme", "c")
+    assert history is not None
+    assert len(history.contact.spent) > 0
+    assert len(history.contact.conversations) <= 34
+    assert {channel for _, _, channel, _ in told.dimensions(facts.ACTION)} == {"email", "sms", "whatsapp"}

@@ -8,43 +8,44 @@ import msgspec
 import orjson
 import pytest
 
-from aggregates.document import (
-    Publication,
-    Waiting,
-    first_keys,
-    period_days,
-    snapshot_document,
-    table_keys,
-    waiting_of,
-)
+from aggregates import facts
+from aggregates.document import Publication, boxes_that_hold, period_days, snapshot_document
+from aggregates.rules import Rules
+from aggregates.shard_days import Waiting, adds_up, contributions, summed_waiting, waiting_of
+from aggregates.totals import totals_of
+from schemas.accounts import decode_settings
+from schemas.limits import MAX_DAY_NAMES
 from schemas.snapshot import Snapshot
-from tests.support.comparison import Plain
-from tests.support.events import Told, answered, closed, created, received
+from tests.support.contributions import Contributions, answered, blocks_of, created, told
 
-NOON_MS = 1_772_452_800_000  # 2026-03-02T12:00:00Z
+NOON_MS = 1_772_452_800_000  # 2026-03-02T12:00:00Z, a Monday
 PUBLICATION = Publication(revision=7, published_at_ms=NOON_MS + 250, as_of_ms=NOON_MS, complete=True, lag_records=0)
 
 SETTINGS: dict[str, Any] = {
+    "account_id": "acme",
     "name": "Acme",
     "timezone": "America/Santiago",
     "groups": {"sales": {"name": "Ventas"}, "idle": {}},
     "advisors": {"ana": {"name": "Ana", "group_id": "sales"}},
     "targets": {"response_seconds": 600},
 }
-HISTORY: tuple[Plain, ...] = (
-    created("09:00"),
-    answered("09:10"),
-    received("10:00", "v2"),
-    {**received("2026-02-27T18:00:00Z", "w1"), "contact_id": "d"},
-    {**closed("2026-02-27T19:00:00Z", "w1", "Esperando visita"), "contact_id": "d"},
-)
+HISTORY: Contributions = [
+    created("c", 0, "09:00", channel="webchat"),
+    answered(facts.FIRST_RESPONSE, "c", 0, "09:10", 10),
+    answered(facts.RESPONSE, "c", 0, "09:10", 10),
+    told(facts.STARTED, "c", 0, "09:10", conversation="v1", text="contact", flags=6),
+    told(facts.WAITING, "c", 0, "10:00"),
+    told(facts.STARTED, "d", -3, "18:00", conversation="w1", text="contact", flags=15, origin=None, group=None),
+    told(facts.WAITING, "d", -3, "18:00", flags=facts.SNOOZED, origin=None, group=None),
+    answered(facts.RESPONSE, "e", -7, "11:00", 30),
+    answered(facts.RESPONSE, "e", -7, "13:00", 30),
+]
 
 
-def document(publication: Publication = PUBLICATION) -> Mapping[str, Any]:
-    told = Told(*HISTORY, **SETTINGS)
-    cubes = told.replay.cubes("acme")
-    rules = told.replay.book("acme").current
-    found = snapshot_document(rules.settings, rules.calendar, cubes, map(waiting_of, cubes.values()), publication)
+def document(publication: Publication = PUBLICATION, history: Contributions = HISTORY) -> Mapping[str, Any]:
+    rules = Rules(decode_settings(orjson.dumps(SETTINGS)))
+    blocks = {block.day: block for block in blocks_of(history)}
+    found = snapshot_document(rules.settings, rules.calendar, blocks, [waiting_of(history)], publication)
     written: Mapping[str, Any] = orjson.loads(orjson.dumps(found))
     return written
 
@@ -61,7 +62,8 @@ def test_the_head_of_a_document() -> None:
     }
     assert found["published_at"] == "2026-03-02T12:00:00.250Z"
     assert found["as_of"] == "2026-03-02T12:00:00.000Z"
-    assert found["sketch_relative_error"] == 0.01
+    assert found["sketch_relative_error"] == 0
+    assert found["next_due_at"] is None
     assert (found["changed_days"], found["incomplete_reasons"]) == (None, [])
 
 
@@ -102,11 +104,14 @@ def test_who_waits_now_waits_whatever_the_day_it_began() -> None:
 
 def test_each_period_has_the_one_before_beside_it_and_tables_only_itself() -> None:
     periods = document()["periods"]
-    assert list(periods) == ["today", "yesterday", "last_7_days", "last_30_days", "this_month", "last_month"]
+    assert list(periods) == [
+        *("today", "yesterday", "last_7_days", "last_30_days", "this_month", "last_month"),
+        *("this_week", "last_week", "last_90_days", "this_quarter", "last_quarter", "this_year"),
+    ]
     week = periods["last_7_days"]
     assert (week["from"], week["to"]) == ("2026-02-24", "2026-03-02")
     assert (week["previous"]["from"], week["previous"]["to"]) == ("2026-02-17", "2026-02-23")
-    assert week["metrics"]["new_conversations"]["total"] == 3
+    assert week["metrics"]["new_conversations"]["total"] == 2
     assert week["previous"]["metrics"]["new_conversations"]["total"] == 0
     for table in ("by_advisor", "by_group", "by_channel"):
         assert table in week["metrics"]
@@ -122,34 +127,87 @@ def test_today_is_the_accounts_day_of_the_instant_it_is_as_of(as_of_ms: int, tod
     assert found["periods"]["today"]["to"] == today
 
 
+def test_periods_with_today_have_the_one_before_to_date_as_well() -> None:
+    periods = document()["periods"]
+    to_date = {name for name, box in periods.items() if "previous_to_date" in box}
+    assert to_date == {
+        *("today", "last_7_days", "last_30_days", "this_month", "this_week", "last_90_days", "this_quarter"),
+        "this_year",
+    }
+    # As of noon on Monday: of the week before, the answer of 11:00 of its Monday had been given, that of 13:00 not.
+    week = periods["this_week"]
+    assert (week["from"], week["to"]) == ("2026-03-02", "2026-03-02")
+    before = document(history=[*HISTORY, answered(facts.RESPONSE, "f", -1, "11:00", 5)])["periods"]["today"]
+    assert before["previous"]["metrics"]["response"]["count"] == 1
+    assert before["previous_to_date"]["metrics"]["response"]["count"] == 1
+    late = document(history=[*HISTORY, answered(facts.RESPONSE, "f", -1, "13:00", 5)])["periods"]["today"]
+    assert late["previous"]["metrics"]["response"]["count"] == 1
+    assert late["previous_to_date"]["metrics"]["response"]["count"] == 0
+    assert late["previous_to_date"]["metrics"].keys() & {"origins", "waiting"} == set()
+
+
+def test_boxes_of_days_that_are_over_and_did_not_change_hold() -> None:
+    rules = Rules(decode_settings(orjson.dumps(SETTINGS)))
+    blocks = {block.day: block for block in blocks_of(HISTORY)}
+    waits = [waiting_of(HISTORY)]
+    today = date(2026, 3, 2).toordinal()
+    first = msgspec.json.encode(snapshot_document(rules.settings, rules.calendar, blocks, waits, PUBLICATION))
+    changed = date(2026, 2, 23).toordinal()
+    held = boxes_that_hold(first, 7, {changed}, today)
+    assert ("2026-03-01", "2026-03-01", True) in held, "yesterday"
+    assert ("2026-01-01", "2026-01-31", False) in held or ("2026-01-04", "2026-01-31", False) in held
+    assert not [box for box in held if box[1] >= "2026-03-02"], "today is not over"
+    assert not [box for box in held if box[0] <= "2026-02-23" <= box[1]], "a day of it has changed"
+    assert boxes_that_hold(first, 8, set(), today) == {}, "of another revision"
+    blocks[changed] = blocks_of([answered(facts.RESPONSE, "n", -7, "15:00", 1)])[0]
+    again = [snapshot_document(rules.settings, rules.calendar, blocks, waits, PUBLICATION, each) for each in (held, {})]
+    assert msgspec.json.encode(again[0]) == msgspec.json.encode(again[1])
+
+
+def test_when_the_next_publication_is_due_is_passed_on() -> None:
+    found = document(msgspec.structs.replace(PUBLICATION, next_due_ms=NOON_MS + 3_600_000))
+    assert found["next_due_at"] == "2026-03-02T13:00:00.000Z"
+
+
+def test_names_that_are_not_told_apart_are_noticed() -> None:
+    many = [told(facts.ACTION, f"c{n}", 0, "10:00", origin=f"origin {n}") for n in range(MAX_DAY_NAMES + 5)]
+    assert {"code": "names-folded", "count": 5, "values": ["origin"]} in document(history=many)["notices"]
+    assert document()["notices"] == []
+
+
 def test_a_document_needs_the_days_of_its_periods_and_of_those_before() -> None:
     days = [date.fromordinal(day) for day in sorted(period_days(date(2026, 3, 2)))]
-    assert (days[0], days[-1]) == (date(2026, 1, 2), date(2026, 3, 2))  # before the last 30 days: 30 more
-    assert len(days) == 60
-    assert min(period_days(date(2026, 3, 31))) == date(2026, 1, 4).toordinal()  # before last month: 28 days
+    assert days[-1] == date(2026, 3, 2)
+    assert days[0] == date(2025, 7, 1)  # before the last quarter: 92 days
+    assert min(period_days(date(2026, 12, 31))) == date(2025, 1, 1).toordinal()
 
 
-def test_the_keys_it_says_it_needs_suffice() -> None:
-    told = Told(*HISTORY, **SETTINGS)
-    rules = told.replay.book("acme").current
-    cubes = told.replay.cubes("acme")
-    partial = {}
-    for day, cube in cubes.items():
-        keys = {*first_keys(), *table_keys(cube)}
-        assert len(keys) == len(first_keys()) + len(table_keys(cube))  # none is read twice
-        partial[day] = {key: value for key, value in cube.items() if key in keys}
-    waiting = [waiting_of(cube) for cube in cubes.values()]
-    found = snapshot_document(rules.settings, rules.calendar, partial, waiting, PUBLICATION)
-    assert found == snapshot_document(rules.settings, rules.calendar, cubes, waiting, PUBLICATION)
-    assert sum(map(len, partial.values())) < sum(map(len, cubes.values())) / 2
+def test_it_is_what_the_published_types_say() -> None:
+    found = document()
+    msgspec.convert(found, Snapshot)
+    assert found["periods"]["today"]["metrics"]["heatmap_occurrences"]["mon"][8:11] == [1, 1, 0]  # 12:00Z is 09:00
 
 
-def test_a_cube_without_anybody_waiting() -> None:
-    assert waiting_of({}) == Waiting(0, 0, None)
-    (cube,) = Told(created("09:00", by="import")).replay.cubes("acme").values()
-    assert waiting_of(cube) == Waiting(0, 0, None)
+# --- what shards hold -------------------------------------------------------------------------------------------------
 
 
-def test_the_document_is_what_its_published_schema_says() -> None:
-    found = msgspec.convert(document(), Snapshot)
-    assert found.periods.today.metrics.response.count == 1
+def test_waiting_is_added_up_over_days() -> None:
+    assert summed_waiting([]) == Waiting(0, 0, None)
+    assert summed_waiting([Waiting(2, 1, 50), Waiting(), Waiting(1, 0, 20)]) == Waiting(3, 1, 20)
+
+
+def test_facts_add_up_to_their_totals_or_do_not() -> None:
+    totals = totals_of(fact for _, fact in HISTORY)
+    assert adds_up(HISTORY, totals)
+    assert not adds_up(HISTORY[1:], totals)
+    assert not adds_up(HISTORY, {**totals, facts.ACTION: 1})
+    assert adds_up([], {})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(b"\xff\x00", b"junk"), (b"\x01", b"\x90"), (b"", b"\x90"), (b"\x07c", b"\x90"), (b"\x07c", b"\xc1")],
+)
+def test_damaged_facts_are_told(field: bytes, value: bytes) -> None:
+    with pytest.raises(ValueError, match="a damaged fact"):
+        contributions(739_677, {field: value})

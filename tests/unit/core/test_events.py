@@ -13,6 +13,7 @@ from schemas.errors import InvalidEvent, UnknownType
 from schemas.events import (
     EVENT_TYPES,
     CallLogged,
+    ContactAbsorbed,
     ContactCreated,
     ContactMoved,
     MessageReceived,
@@ -81,6 +82,7 @@ def test_the_types_are_ordered_as_the_contract_orders_events_stamped_alike() -> 
         "contact.restored",
         "contact.moved",
         "contact.merged",
+        "contact.absorbed",
         "conversation.started",
         "message.received",
         "message.sent",
@@ -89,8 +91,9 @@ def test_the_types_are_ordered_as_the_contract_orders_events_stamped_alike() -> 
         "conversation.handed_off",
         "conversation.transferred",
         "conversation.closed",
+        "conversation.resumed",
     ]
-    assert [struct.rank for struct in EVENT_TYPES] == list(range(13))
+    assert [struct.rank for struct in EVENT_TYPES] == list(range(len(EVENT_TYPES)))
 
 
 @pytest.mark.parametrize(
@@ -323,3 +326,31 @@ def test_no_bytes_raise_anything_but_a_refusal(value: bytes) -> None:
 def test_no_field_of_another_kind_raises_anything_but_a_refusal(changes: dict[str, object]) -> None:
     with suppress(InvalidEvent, UnknownType):
         decode_event(received(**changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("2026-11-22T23:59:59.9999999Z", "2026-11-22T23:59:59.999999+00:00"),
+        ("2026-11-22T23:59:59.999999999-03:00", "2026-11-22T23:59:59.999999-03:00"),
+        ("2026-11-22T12:00:00.1234567Z", "2026-11-22T12:00:00.123456+00:00"),
+        ("2026-11-22T12:00:00.123456Z", "2026-11-22T12:00:00.123456+00:00"),
+    ],
+)
+def test_fractions_of_a_second_are_cut_after_the_microsecond(text: str, cut: str) -> None:
+    assert decode_event(received(occurred_at=text)).occurred_at == datetime.fromisoformat(cut)
+    absorbed = json.dumps(
+        {
+            "id": "e",
+            "type": "contact.absorbed",
+            "account_id": "acme",
+            "contact_id": "c1",
+            "occurred_at": text,
+            "from": "c2",
+            "waiting_since": text,
+            "channel": "email",
+        }
+    )
+    event = decode_event(absorbed)
+    assert isinstance(event, ContactAbsorbed)
+    assert event.waiting_since == datetime.fromisoformat(cut)

@@ -5,7 +5,6 @@ from aggregates.filters import Filters
 
 def test_no_words_filter_nothing() -> None:
     assert Filters.parse() == Filters()
-    assert Filters.parse().mask == 0
     assert Filters.parse(origin=[], group=(), channel=[], advisor=[]).dimensions == (None, None, None, None)
 
 
@@ -17,10 +16,8 @@ def test_a_word_said_twice_counts_once() -> None:
     assert Filters.parse(channel=["sms", "email", "sms"]).channel == ("sms", "email")
 
 
-def test_each_dimension_has_its_bit() -> None:
-    masks = [Filters.parse(**{name: ["x"]}).mask for name in ("origin", "group", "channel", "advisor")]
-    assert masks == [1, 2, 4, 8]
-    assert Filters.parse(origin=["a"], advisor=["none"]).mask == 9
+def test_a_sign_of_equality_makes_any_word_a_value() -> None:
+    assert Filters.parse(origin=["=none", "none", "==x", "="]).origin == ("none", None, "=x", "")
 
 
 def test_only_the_word_none_means_null() -> None:

@@ -32,6 +32,12 @@ def test_presets_on_an_ordinary_day() -> None:
         "last_30_days": of("2026-02-17", "2026-03-18"),
         "this_month": of("2026-03-01", "2026-03-18"),
         "last_month": of("2026-02-01", "2026-02-28"),
+        "this_week": of("2026-03-16", "2026-03-18"),
+        "last_week": of("2026-03-09", "2026-03-15"),
+        "last_90_days": of("2025-12-19", "2026-03-18"),
+        "this_quarter": of("2026-01-01", "2026-03-18"),
+        "last_quarter": of("2025-10-01", "2025-12-31"),
+        "this_year": of("2026-01-01", "2026-03-18"),
     }
 
 
@@ -40,6 +46,30 @@ def test_presets_on_the_first_of_january() -> None:
     assert found["this_month"] == of("2027-01-01", "2027-01-01")
     assert found["last_month"] == of("2026-12-01", "2026-12-31")
     assert found["yesterday"] == of("2026-12-31", "2026-12-31")
+    assert found["this_year"] == found["this_quarter"] == found["this_month"]
+    assert found["last_quarter"] == of("2026-10-01", "2026-12-31")
+    assert found["this_week"] == of("2026-12-28", "2027-01-01")
+
+
+def test_weeks_begin_on_monday() -> None:
+    assert presets(date(2026, 3, 16))["this_week"] == of("2026-03-16", "2026-03-16")
+    assert presets(date(2026, 3, 15))["this_week"] == of("2026-03-09", "2026-03-15")
+    assert presets(date(2026, 3, 15))["last_week"] == of("2026-03-02", "2026-03-08")
+
+
+@pytest.mark.parametrize(
+    ("today", "this", "last"),
+    [
+        ("2026-03-31", ("2026-01-01", "2026-03-31"), ("2025-10-01", "2025-12-31")),
+        ("2026-04-01", ("2026-04-01", "2026-04-01"), ("2026-01-01", "2026-03-31")),
+        ("2026-08-15", ("2026-07-01", "2026-08-15"), ("2026-04-01", "2026-06-30")),
+        ("2026-12-31", ("2026-10-01", "2026-12-31"), ("2026-07-01", "2026-09-30")),
+    ],
+)
+def test_quarters_are_those_of_the_calendar(today: str, this: tuple[str, str], last: tuple[str, str]) -> None:
+    found = presets(date.fromisoformat(today))
+    assert found["this_quarter"] == of(*this)
+    assert found["last_quarter"] == of(*last)
 
 
 def test_last_month_is_whole_whatever_the_day() -> None:

@@ -1,295 +1,359 @@
-"""The metrics object, by hand: its shape, its empty values, its tables."""
+"""The boxes of the report, by hand: which facts each counts, by which dimensions, and its tables."""
 
-from datetime import date
+from typing import Any
 
 import pytest
 
+from aggregates import facts
+from aggregates import report as report_module
+from aggregates.facts import (
+    AT_REST,
+    CLOSED_ONCE,
+    DELETED,
+    ENGAGED,
+    MERGED,
+    RESOLVED,
+    SNOOZED,
+    TARGETED,
+    TRANSFERRED,
+    WITHIN_BUSINESS,
+    WITHIN_ELAPSED,
+    WITHOUT_SCHEDULE,
+)
 from aggregates.filters import Filters
 from aggregates.localtime import LocalCalendar
-from aggregates.periods import Period
-from aggregates.report import Metrics, instant_text, metrics, needed_keys, table_filters
-from tests.support.events import MONDAY, TUESDAY, Told, answered, bot, called, closed, created, received, transferred
+from aggregates.report import Metrics, instant_text, known_values, metrics, metrics_to_date, waiting_box, with_only
+from tests.support.contributions import Contributions, answered, created, days_of, instant_ms, rows_of, told
 
 UTC_CALENDAR = LocalCalendar("UTC")
+BOTH = days_of(0, 1)
+DAYS = ("2026-03-02", "2026-03-03")
+
+Filter = tuple[str | None, ...]
 
 
-def monday_to_tuesday() -> Told:
-    return Told(
-        created("09:00"),
-        received("09:05"),
-        answered("09:10"),
-        received("2026-03-03T10:00:00Z"),
-        answered("2026-03-03T10:02:00Z", "bo"),
-        closed("2026-03-03T11:00:00Z", advisor_id="bo"),
-        targets={"first_response_seconds": 300, "response_seconds": 600},
-    )
+def report(contributions: Contributions, **filters: Filter) -> Metrics:
+    return metrics(BOTH, rows_of(contributions), Filters(**filters), UTC_CALENDAR)
+
+
+def row_of(table: list[Metrics], name: str, value: str | None) -> Metrics:
+    [found] = [row for row in table if row[name] == value]
+    return found
 
 
 def test_an_empty_report_has_zeros_for_counts_and_null_for_times() -> None:
-    report = metrics(Period(MONDAY, MONDAY), {}, Filters(), UTC_CALENDAR)
+    found = report([])
     nothing = {"median": None, "p90": None}
     for name in ("first_response", "response"):
-        box = report[name]
+        box = found[name]
         assert (box["count"], box["elapsed"], box["business"]) == (0, nothing, nothing)
         assert box["within_target"] == {"elapsed": None, "business": None}
         assert [edge["count"] for edge in box["distribution"]["elapsed"]] == [0] * 11
-    by_day = {"2026-03-02": {"contacts": 0, "advisor_contacts": 0}}
-    assert report["interactions"] == {"contacts": 0, "advisor_contacts": 0, "by_day": by_day}
-    assert report["new_contacts"] == {"total": 0, "deleted": 0, "merged": 0, "by_day": {"2026-03-02": 0}}
-    assert report["new_conversations"] == {
+        assert box["by_day"] == {day: {"count": 0, "elapsed": nothing, "business": nothing} for day in DAYS}
+    no_touches = {"contacts": 0, "advisor_contacts": 0}
+    assert found["interactions"] == {**no_touches, "by_day": dict.fromkeys(DAYS, no_touches)}
+    zeros = dict.fromkeys(DAYS, 0)
+    assert found["new_contacts"] == {"total": 0, "deleted": 0, "merged": 0, "by_day": zeros}
+    assert found["new_conversations"] == {
         "total": 0,
         "active_contacts": 0,
         "by_channel": {},
         "by_opener": {},
-        "by_day": {"2026-03-02": 0},
+        "by_day": zeros,
     }
-    assert report["closed_conversations"] == {"total": 0, "closed": 0, "transferred": 0, "by_day": {"2026-03-02": 0}}
-    assert report["origins"] == []
-    assert report["waiting"] == {"contacts": 0, "snoozed": 0, "oldest": None}
-    assert report["uncounted_advisor_messages"] == 0
+    assert found["closed_conversations"] == {"total": 0, "closed": 0, "transferred": 0, "by_day": zeros}
+    assert found["origins"] == []
+    assert found["waiting"] == {"contacts": 0, "snoozed": 0, "oldest": None}
+    assert found["uncounted_advisor_messages"] == 0
+    assert found["by_advisor"] == found["by_group"] == found["by_channel"] == []
 
 
-def test_a_report_of_two_days() -> None:
-    report = monday_to_tuesday().metrics(MONDAY, TUESDAY)
-    first, response = report["first_response"], report["response"]
-    assert (first["count"], response["count"]) == (1, 2)
-    assert first["elapsed"]["median"] == pytest.approx(600, rel=0.01)
-    assert response["elapsed"]["median"] == pytest.approx((600 + 120) / 2, rel=0.01)
-    assert response["elapsed"]["p90"] == pytest.approx(120 + 0.9 * 480, rel=0.01)
-    assert first["within_target"] == {"elapsed": 0.0, "business": 0.0}
-    assert response["within_target"] == {"elapsed": 1.0, "business": 1.0}
-    counts = {edge["up_to"]: edge["count"] for edge in response["distribution"]["elapsed"]}
-    assert counts == {
-        60: 0,
-        300: 1,
-        900: 1,
-        1800: 0,
-        3600: 0,
-        14400: 0,
-        28800: 0,
-        86400: 0,
-        259200: 0,
-        604800: 0,
-        None: 0,
-    }
-    assert report["interactions"] == {
-        "contacts": 2,
-        "advisor_contacts": 2,
+ANSWERS: Contributions = [
+    answered(facts.RESPONSE, "a", 0, "10:00", 4, flags=TARGETED | WITHIN_ELAPSED | WITHIN_BUSINESS),
+    answered(facts.RESPONSE, "a", 0, "11:00", 20, flags=TARGETED | WITHIN_BUSINESS, advisor="bo"),
+    answered(facts.RESPONSE, "b", 1, "10:00", 10, flags=TARGETED, group=None),
+    answered(facts.RESPONSE, "c", 1, "12:00", 60, flags=WITHOUT_SCHEDULE, channel="email", origin=None),
+    answered(facts.FIRST_RESPONSE, "a", 0, "10:00", 4),
+]
+
+
+def test_times_are_counted_and_measured_on_both_clocks() -> None:
+    box = report(ANSWERS)["response"]
+    # 4, 10, 20 and 60 minutes, half of each in hours: the median is 15, and the rank of p90 is 2.7.
+    assert box["count"] == 4
+    assert box["elapsed"] == {"median": 900.0, "p90": pytest.approx((20 + 0.7 * 40) * 60)}
+    assert box["business"] == {"median": 450.0, "p90": pytest.approx((20 + 0.7 * 40) * 30)}
+    assert box["within_target"] == {"elapsed": 1 / 3, "business": 2 / 3}
+    assert box["without_schedule"] == 1
+    classes = {edge["up_to"]: edge["count"] for edge in box["distribution"]["elapsed"]}
+    assert {up_to: count for up_to, count in classes.items() if count} == {300: 1, 900: 1, 1800: 1, 3600: 1}
+    assert list(classes)[-1] is None
+    monday, tuesday = (box["by_day"][day] for day in DAYS)
+    assert monday["count"] == tuesday["count"] == 2
+    assert monday["elapsed"] == {"median": 720.0, "p90": pytest.approx((4 + 0.9 * 16) * 60)}
+    assert tuesday["business"]["median"] == 1050.0
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ({}, 4),
+        ({"advisor": ("bo",)}, 1),
+        ({"advisor": ("ana", "bo")}, 4),
+        ({"group": (None,)}, 1),
+        ({"channel": ("email",)}, 1),
+        ({"origin": (None,)}, 1),
+        ({"origin": ("Web",), "advisor": ("ana",)}, 2),
+        ({"origin": ("nowhere",)}, 0),
+    ],
+)
+def test_times_are_filtered_by_all_four_dimensions(filters: dict[str, Filter], count: int) -> None:
+    found = report(ANSWERS, **filters)["response"]
+    assert found["count"] == count == sum(day["count"] for day in found["by_day"].values())
+
+
+TOUCHES: Contributions = [
+    # Of contact a on Monday: ana on two channels, bo in another group. On Tuesday ana again; contact b once.
+    told(facts.TOUCH, "a", 0, "09:00", advisor="ana"),
+    told(facts.TOUCH, "a", 0, "10:00", advisor="ana", channel="email"),
+    told(facts.TOUCH, "a", 0, "11:00", advisor="bo", group="nights"),
+    told(facts.TOUCH, "a", 1, "09:00", advisor="ana"),
+    told(facts.TOUCH, "b", 1, "09:00", advisor="bo"),
+    told(facts.UNCOUNTED, "b", 1, "09:30", advisor="bo", channel="telegram"),
+]
+
+
+def test_interactions_count_a_contact_once_a_day_and_once_for_each_advisor() -> None:
+    assert report(TOUCHES)["interactions"] == {
+        "contacts": 3,
+        "advisor_contacts": 4,
         "by_day": {
-            "2026-03-02": {"contacts": 1, "advisor_contacts": 1},
-            "2026-03-03": {"contacts": 1, "advisor_contacts": 1},
+            DAYS[0]: {"contacts": 1, "advisor_contacts": 2},
+            DAYS[1]: {"contacts": 2, "advisor_contacts": 2},
         },
     }
-    assert report["new_contacts"]["by_day"] == {"2026-03-02": 1, "2026-03-03": 0}
-    assert report["new_conversations"] == {
+    assert report(TOUCHES)["uncounted_advisor_messages"] == 1
+
+
+def test_an_interaction_counts_when_a_single_one_matches_all_filters() -> None:
+    def contacts(**filters: Filter) -> tuple[int, int]:
+        box = report(TOUCHES, **filters)["interactions"]
+        return box["contacts"], box["advisor_contacts"]
+
+    assert contacts(channel=("email",)) == (1, 1)
+    assert contacts(advisor=("bo",)) == (2, 2)
+    assert contacts(advisor=("bo",), channel=("email",)) == (0, 0)
+    assert contacts(group=("nights",), advisor=("bo",)) == (1, 1)
+
+
+CONTACTS: Contributions = [
+    created("a", 0, "09:00", ENGAGED | CLOSED_ONCE | RESOLVED | AT_REST, group="nights", entry_group="sales"),
+    created("b", 0, "09:00", ENGAGED | CLOSED_ONCE, origin="Instagram"),
+    created("c", 0, "10:00", DELETED, origin="Instagram"),
+    created("d", 1, "09:00", MERGED | ENGAGED),
+    created("e", 1, "09:00", origin=None, channel="email"),
+    created("f", 1, "09:00", origin="Instagram", group=None),
+]
+
+
+def test_new_contacts_count_those_deleted_and_merged_too() -> None:
+    box = report(CONTACTS)["new_contacts"]
+    assert box == {"total": 6, "deleted": 1, "merged": 1, "by_day": {DAYS[0]: 3, DAYS[1]: 3}}
+    # By the group that was entered.
+    assert report(CONTACTS, group=("sales",))["new_contacts"]["total"] == 5
+    assert report(CONTACTS, group=("nights",))["new_contacts"]["total"] == 0
+
+
+def origin(name: str | None, *counts: int) -> Metrics:
+    return {
+        "origin": name,
+        **dict(zip(("new_contacts", "engaged", "closed", "resolved", "at_rest"), counts, strict=True)),
+    }
+
+
+def test_origins_count_who_is_neither_deleted_nor_merged_the_most_first() -> None:
+    assert report(CONTACTS)["origins"] == [
+        origin("Instagram", 2, 1, 1, 0, 0),
+        origin("Web", 1, 1, 1, 1, 1),
+        origin(None, 1, 0, 0, 0, 0),
+    ]
+    # By the group a contact is in now.
+    assert report(CONTACTS, group=("nights",))["origins"] == [origin("Web", 1, 1, 1, 1, 1)]
+
+
+CONVERSATIONS: Contributions = [
+    told(facts.STARTED, "a", 0, "09:00", flags=9, conversation="v1", text="contact"),
+    told(facts.STARTED, "a", 1, "23:00", flags=23, conversation="v2", text="bot", channel="email"),
+    told(facts.STARTED, "b", 1, "23:10", flags=23, conversation="v3", text="contact", group="nights"),
+    told(facts.ACTION, "a", 0, "09:00"),
+    told(facts.ACTION, "a", 0, "09:00", channel="call"),
+    told(facts.ACTION, "a", 1, "23:00", channel="email"),
+    told(facts.ACTION, "b", 1, "23:10", group="nights"),
+    told(facts.ACTION, "c", 1, "23:10"),
+    told(facts.CLOSED, "a", 1, "10:00", conversation="v1", advisor="ana", text="Vendido"),
+    told(facts.CLOSED, "b", 1, "11:00", conversation="v3", advisor=None, flags=TRANSFERRED, group="nights"),
+]
+
+
+def test_conversations_are_counted_by_channel_and_opener_and_active_contacts_once() -> None:
+    assert report(CONVERSATIONS)["new_conversations"] == {
+        "total": 3,
+        "active_contacts": 3,
+        "by_channel": {"email": 1, "whatsapp": 2},
+        "by_opener": {"bot": 1, "contact": 2},
+        "by_day": {DAYS[0]: 1, DAYS[1]: 2},
+    }
+    assert report(CONVERSATIONS, channel=("call",))["new_conversations"]["active_contacts"] == 1
+
+
+def test_closed_conversations_are_closed_or_transferred() -> None:
+    box = report(CONVERSATIONS)["closed_conversations"]
+    assert box == {"total": 2, "closed": 1, "transferred": 1, "by_day": {DAYS[0]: 0, DAYS[1]: 2}}
+    assert report(CONVERSATIONS, advisor=("ana",))["closed_conversations"]["total"] == 1
+
+
+def test_the_heatmap_counts_conversations_by_weekday_and_hour_of_their_start() -> None:
+    cells = report(CONVERSATIONS)["heatmap"]
+    found = {(day, hour): n for day, hours in cells.items() for hour, n in enumerate(hours) if n}
+    assert found == {("mon", 9): 1, ("tue", 23): 2}
+    assert [*map(len, cells.values())] == [24] * 7
+
+
+WAITS: Contributions = [
+    told(facts.WAITING, "a", 0, "09:00", flags=SNOOZED),
+    told(facts.WAITING, "b", 1, "08:00", group="nights", channel="email"),
+]
+
+
+def test_who_waits_is_counted_with_the_oldest() -> None:
+    oldest = "2026-03-02T09:00:00.000Z"
+    assert report(WAITS)["waiting"] == {"contacts": 2, "snoozed": 1, "oldest": oldest}
+    assert waiting_box(rows_of(WAITS).kind(facts.WAITING)) == report(WAITS)["waiting"]
+    assert report(WAITS, channel=("email",))["waiting"]["oldest"] == "2026-03-03T08:00:00.000Z"
+
+
+def test_the_advisor_filter_makes_boxes_without_an_advisor_null() -> None:
+    found = report([*ANSWERS, *CONTACTS, *CONVERSATIONS, *WAITS], advisor=("ana",))
+    null = {"new_contacts", "new_conversations", "origins", "heatmap", "waiting"}
+    assert {name for name, box in found.items() if box is None} == null
+    assert found["heatmap_occurrences"]["mon"] == [1] * 24
+    for row in found["by_group"]:
+        assert row["waiting"] is None
+        assert "new_contacts" not in row
+
+
+def test_tables_have_a_row_for_each_value_that_occurred_and_the_filters_admit() -> None:
+    everything = [*ANSWERS, *TOUCHES, *CONTACTS, *CONVERSATIONS, *WAITS]
+    found = report(everything)
+    assert [row["advisor"] for row in found["by_advisor"]] == ["ana", "bo"]
+    assert [row["group"] for row in found["by_group"]] == ["nights", "sales", None]
+    assert [row["channel"] for row in found["by_channel"]] == ["call", "email", "telegram", "whatsapp"]
+    assert [row["group"] for row in report(everything, group=("sales", None))["by_group"]] == ["sales", None]
+    nights = row_of(found["by_group"], "group", "nights")
+    assert nights["interactions"] == {"contacts": 1, "advisor_contacts": 1}
+    assert nights["new_contacts"]["total"] == 0
+    assert nights["new_conversations"] == {
         "total": 1,
         "active_contacts": 1,
         "by_channel": {"whatsapp": 1},
         "by_opener": {"contact": 1},
-        "by_day": {"2026-03-02": 1, "2026-03-03": 0},
     }
-    assert report["closed_conversations"]["by_day"] == {"2026-03-02": 0, "2026-03-03": 1}
-    assert report["origins"] == [{"origin": "Web", "new_contacts": 1, "engaged": 1, "closed": 1, "resolved": 1}]
-    assert report["heatmap"]["mon"] == [0] * 9 + [1] + [0] * 14
-    assert report["heatmap_occurrences"] == {
-        **dict.fromkeys(("wed", "thu", "fri", "sat", "sun"), [0] * 24),
-        "mon": [1] * 24,
-        "tue": [1] * 24,
+    assert nights["waiting"]["oldest"] == "2026-03-03T08:00:00.000Z"
+    assert row_of(found["by_group"], "group", "sales")["new_contacts"]["total"] == 5
+
+
+def test_each_row_of_a_table_is_the_report_under_its_value() -> None:
+    everything = [*ANSWERS, *TOUCHES, *CONTACTS, *CONVERSATIONS, *WAITS]
+    rows = rows_of(everything)
+    for name in ("advisor", "group", "channel"):
+        for row in metrics(BOTH, rows, Filters(), UTC_CALENDAR)[f"by_{name}"]:
+            alone = metrics(BOTH, rows, with_only(Filters(), name, row[name]), UTC_CALENDAR, tables=False)
+            for box, numbers in row.items():
+                if box != name:
+                    assert numbers == {key: alone[box][key] for key in numbers}
+
+
+def test_a_table_past_its_bound_shows_the_most_frequent_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "MAX_TABLE_ROWS", 2)
+    touches = [
+        told(facts.TOUCH, f"c{place}", 0, "09:00", advisor=advisor)
+        for place, advisor in enumerate(["zoe", "ana", "bo", "zoe", "carl", "bo"])
+    ]
+    found = report(touches)
+    assert [(row["advisor"], row["interactions"]["contacts"]) for row in found["by_advisor"]] == [("bo", 2), ("zoe", 2)]
+    assert found["rows_left_out"] == {"advisor": 2, "group": 0, "channel": 0}
+    assert [row["advisor"] for row in report(touches, advisor=("ana",))["by_advisor"]] == ["ana"]
+    assert "rows_left_out" not in report(touches, advisor=("ana",))
+
+
+def test_origins_past_the_bound_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "MAX_TABLE_ROWS", 2)
+    names = ["Web", "Web", "Web", "Instagram", "Instagram", "Referido"]
+    contacts = [created(f"c{place}", 0, "09:00", ENGAGED, origin=name) for place, name in enumerate(names)]
+    assert report(contacts)["origins"] == [origin("Web", 3, 3, 0, 0, 0), origin("other", 3, 3, 0, 0, 0)]
+
+
+def test_known_values_are_those_that_occurred_whatever_the_filters() -> None:
+    assert known_values(rows_of([*ANSWERS, *CONTACTS, *CONVERSATIONS])) == {
+        "origin": ["Instagram", "Web", None],
+        "group": ["nights", "sales", None],
+        "channel": ["call", "email", "whatsapp"],
+        "advisor": ["ana", "bo", None],
     }
 
 
-def test_the_share_within_target_counts_only_answers_under_a_target() -> None:
-    told = Told(created("09:00"), answered("09:10"))
-    assert told.metrics()["response"]["within_target"] == {"elapsed": None, "business": None}
-    exactly = Told(created("09:00"), answered("09:10"), targets={"response_seconds": 600})
-    assert exactly.metrics()["response"]["within_target"] == {"elapsed": 1.0, "business": 1.0}
+# --- to date ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_advisor_filter_leaves_only_what_advisors_do() -> None:
-    report = monday_to_tuesday().metrics(MONDAY, TUESDAY, advisor=["bo"])
-    nulls = {name for name, value in report.items() if value is None}
-    assert nulls == {"new_contacts", "new_conversations", "origins", "heatmap", "waiting"}
-    assert report["response"]["count"] == 1
-    assert report["first_response"]["count"] == 0
-    assert report["interactions"]["contacts"] == 1
-    assert report["closed_conversations"]["total"] == 1
+def test_to_date_counts_what_lies_before_the_cut() -> None:
+    rows = rows_of([*ANSWERS, *TOUCHES, *CONTACTS, *CONVERSATIONS, *WAITS])
+    cut_ms = instant_ms(1, "09:00")
+    found: dict[str, Any] = metrics_to_date(BOTH, rows, Filters(), UTC_CALENDAR, cut_ms)
+    assert found["response"]["count"] == 2
+    assert found["interactions"]["contacts"] == 1  # those of Tuesday lie at the cut, which is not before it
+    assert found["new_contacts"] == {"total": 3, "by_day": {DAYS[0]: 3, DAYS[1]: 0}}
+    assert found["closed_conversations"]["total"] == 0
+    assert {"origins", "waiting"}.isdisjoint(found)
+    assert list(found["response"]["by_day"]) == list(DAYS)
+    assert found["heatmap_occurrences"]["tue"] == [1] * 9 + [0] * 15  # hour 9 begins at the cut
+    later = metrics_to_date(BOTH, rows, Filters(), UTC_CALENDAR, cut_ms + 1)
+    assert later["interactions"]["contacts"] == 3
+    assert later["heatmap_occurrences"]["tue"] == [1] * 10 + [0] * 14
 
 
-def test_closures_by_nobody_are_found_with_none() -> None:
-    told = Told(received("09:00"), closed("10:00"), received("11:00", "v2"), transferred("12:00", "v2"))
-    assert told.metrics(advisor=["none"])["closed_conversations"]["closed"] == 1
-    assert told.metrics(advisor=["ana"])["closed_conversations"]["transferred"] == 1
-    assert told.metrics(advisor=["ana", "none"])["closed_conversations"]["total"] == 2
-
-
-def test_origins_are_ordered_by_size_then_name_with_null_last() -> None:
-    origins = ["Web", "Web", "Ads", "Zoo", None, "Ads"]
-    events = [created("09:00", contact_id=f"c{n}", origin=origin) for n, origin in enumerate(origins)]
-    rows = Told(*events).metrics()["origins"]
-    assert [(row["origin"], row["new_contacts"]) for row in rows] == [("Ads", 2), ("Web", 2), ("Zoo", 1), (None, 1)]
-
-
-def test_the_tables_have_a_row_per_advisor_and_per_group() -> None:
-    told = Told(
-        created("09:00"),
-        answered("09:10", "bo"),
-        created("09:00", contact_id="d", group_id=None),
-        {**answered("09:20", "ana"), "contact_id": "d", "conversation_id": "w1"},
-        {**received("09:30"), "contact_id": "d", "conversation_id": "w1"},
-    )
-    report = told.metrics()
-    by_advisor = [
-        (row["advisor"], row["response"]["count"], row["interactions"]["contacts"]) for row in report["by_advisor"]
-    ]
-    assert by_advisor == [("ana", 1, 1), ("bo", 1, 1)]
-    by_group = [
-        (row["group"], row["new_contacts"]["total"], row["response"]["count"], row["waiting"]["contacts"])
-        for row in report["by_group"]
-    ]
-    assert by_group == [("sales", 1, 1, 0), (None, 1, 1, 1)]
-    assert "new_contacts" not in report["by_advisor"][0]
-    narrowed = told.metrics(group=["sales"])
-    assert [row["group"] for row in narrowed["by_group"]] == ["sales"]
-    assert [row["response"]["count"] for row in narrowed["by_advisor"]] == [0, 1]
-
-
-def two_channels() -> Told:
-    """`c` is created on webchat, writes on WhatsApp at once and is answered there by ana at 09:10, and by bo to an
-    e-mail of 09:20 at 09:30. Both conversations end, and one that nobody knows. `d` is created on WhatsApp at 10:00 and
-    calls in vain at 10:20."""
-    return Told(
-        created("09:00"),
-        received("09:00:01"),
-        answered("09:10"),
-        received("09:20", "v2", "email"),
-        answered("09:30", "bo", "v2", "email"),
-        closed("11:00", advisor_id="ana"),
-        transferred("11:30", "v2", advisor_id="bo"),
-        closed("11:40", "v9"),
-        created("10:00", contact_id="d", channel="whatsapp"),
-        {**called("10:20", "inbound", "missed", "w1", None), "contact_id": "d"},
+def test_a_first_response_is_known_once_its_contact_and_its_answer_are() -> None:
+    # Reached at 09:00, before its creation at 09:30 was stamped; another created at 09:00, answered at 09:40.
+    rows = rows_of(
+        [
+            created("early", 0, "09:30"),
+            answered(facts.FIRST_RESPONSE, "early", 0, "09:00", 0),
+            created("late", 0, "09:00"),
+            answered(facts.FIRST_RESPONSE, "late", 0, "09:40", 40),
+        ]
     )
 
+    def count(clock: str) -> int:
+        found = metrics_to_date(BOTH, rows, Filters(), UTC_CALENDAR, instant_ms(0, clock))
+        return int(found["first_response"]["count"])
 
-def test_the_table_per_channel_says_of_each_box_what_the_channel_filter_means_there() -> None:
-    report = two_channels().metrics()
-    assert [row["channel"] for row in report["by_channel"]] == ["call", "email", "unknown", "webchat", "whatsapp"]
-    assert {row["channel"]: counts_of(row) for row in report["by_channel"]} == {
-        # The missed call opened a conversation; d waits since its creation, on WhatsApp.
-        "call": {"active": 1, "opened": 1},
-        "email": {"responses": 1, "reached": 1, "active": 1, "opened": 1, "closed": 1},
-        # The close of a conversation that never began.
-        "unknown": {"active": 1, "closed": 1},
-        "webchat": {"created": 1, "active": 1},
-        # The first response is of the channel of the answer, though c was created on webchat.
-        "whatsapp": {
-            "first_responses": 1,
-            "responses": 1,
-            "reached": 1,
-            "created": 1,
-            "active": 2,
-            "opened": 1,
-            "closed": 1,
-            "waiting": 1,
-        },
-    }
-    email, whatsapp = report["by_channel"][1], report["by_channel"][4]
-    assert email["response"]["elapsed"]["median"] == pytest.approx(600, rel=0.01)
-    assert email["closed_conversations"] == {"total": 1, "closed": 0, "transferred": 1}
-    assert whatsapp["first_response"]["elapsed"]["median"] == pytest.approx(600, rel=0.01)
-    assert whatsapp["waiting"] == {"contacts": 1, "snoozed": 0, "oldest": "2026-03-02T10:00:00.000Z"}
-    # Reached on two channels, and once that day.
-    assert report["interactions"]["contacts"] == 1
+    assert [count(clock) for clock in ("09:20", "09:30", "09:31", "09:40", "09:41")] == [0, 0, 1, 1, 2]
 
 
-def counts_of(row: Metrics) -> dict[str, int]:
-    """The counts of a row that are not 0."""
-    counts = {
-        "first_responses": row["first_response"]["count"],
-        "responses": row["response"]["count"],
-        "reached": row["interactions"]["contacts"],
-        "created": row["new_contacts"]["total"],
-        "active": row["new_conversations"]["active_contacts"],
-        "opened": row["new_conversations"]["total"],
-        "closed": row["closed_conversations"]["total"],
-        "waiting": row["waiting"]["contacts"],
-    }
-    return {name: n for name, n in counts.items() if n}
+# --- hours ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_table_per_channel_keeps_to_the_filters() -> None:
-    told = two_channels()
-    narrowed = told.metrics(channel=["email", "call", "sms"])["by_channel"]
-    assert [(row["channel"], row["response"]["count"]) for row in narrowed] == [("call", 0), ("email", 1)]
-    of_bo = told.metrics(advisor=["bo"])["by_channel"]
-    assert [row["channel"] for row in of_bo if row["response"]["count"]] == ["email"]
-    for row in of_bo:
-        assert "new_contacts" not in row
-        assert "new_conversations" not in row
-        assert row["waiting"] is None
+def test_hours_count_once_they_have_begun() -> None:
+    def monday(as_of_ms: int | None) -> list[int]:
+        found = metrics(days_of(0, 0), rows_of([]), Filters(), UTC_CALENDAR, as_of_ms=as_of_ms, tables=False)
+        hours: list[int] = found["heatmap_occurrences"]["mon"]
+        return hours
+
+    assert monday(None) == [1] * 24
+    assert monday(instant_ms(0, "10:00")) == [1] * 11 + [0] * 13  # at that very instant hour 10 has begun
+    assert monday(instant_ms(0, "10:00") - 1) == [1] * 10 + [0] * 14
+    assert monday(instant_ms(-1, "23:00")) == [0] * 24
 
 
-def test_a_table_row_is_the_report_under_its_filter() -> None:
-    told = monday_to_tuesday()
-    row = next(row for row in told.metrics(MONDAY, TUESDAY)["by_advisor"] if row["advisor"] == "bo")
-    alone = told.metrics(MONDAY, TUESDAY, advisor=["bo"])
-    for name in ("elapsed", "business", "count", "within_target"):
-        assert row["response"][name] == alone["response"][name]
-
-
-def test_a_report_reads_only_the_keys_it_says_it_needs() -> None:
-    told = monday_to_tuesday()
-    wanted = Period(MONDAY, TUESDAY)
-    for filters in (Filters(), Filters.parse(group=["sales"], channel=["whatsapp", "email"])):
-        tables = table_filters(filters, told.replay.cubes("acme").values())
-        rows = [row for rows in tables.values() for row in rows]
-        keys = {key for each in (filters, *rows) for key in needed_keys(each)}
-        partial = {
-            day: {key: value for key, value in cube.items() if key in keys}
-            for day, cube in told.replay.cubes("acme").items()
-        }
-        whole = metrics(wanted, told.replay.cubes("acme"), filters, UTC_CALENDAR, tables)
-        assert metrics(wanted, partial, filters, UTC_CALENDAR, tables) == whole
-
-
-def test_hours_of_a_clock_change_occur_as_often_as_they_did() -> None:
-    calendar = LocalCalendar("Europe/Madrid")
-    spring = metrics(Period(date(2026, 3, 29), date(2026, 3, 29)), {}, Filters(), calendar)["heatmap_occurrences"][
-        "sun"
-    ]
-    autumn = metrics(Period(date(2026, 10, 25), date(2026, 10, 25)), {}, Filters(), calendar)["heatmap_occurrences"][
-        "sun"
-    ]
-    assert spring == [1, 1, 0] + [1] * 21
-    assert autumn == [1, 1, 2] + [1] * 21
-
-
-def test_days_and_hours_are_the_accounts() -> None:
-    told = Told(received("02:30"), timezone="America/Santiago")  # 23:30 on Sunday in Santiago
-    report = told.metrics(date(2026, 3, 1), MONDAY)
-    assert report["new_conversations"]["by_day"] == {"2026-03-01": 1, "2026-03-02": 0}
-    assert report["heatmap"]["sun"][23] == 1
-
-
-def test_the_waiting_are_those_whose_wait_began_in_the_period() -> None:
-    told = Told(received("09:00:00.250"), closed("09:05", reason="Esperando visita"))
-    assert told.metrics()["waiting"] == {"contacts": 1, "snoozed": 1, "oldest": "2026-03-02T09:00:00.250Z"}
-    assert told.metrics(TUESDAY, TUESDAY)["waiting"]["contacts"] == 0
-    assert told.metrics(channel=["email"])["waiting"]["contacts"] == 0
-
-
-def test_a_call_that_does_not_count_is_no_uncounted_message() -> None:
-    told = Told(created("09:00"), called("09:10", "outbound", "accepted"), effective_channels=["whatsapp"])
-    assert told.metrics()["uncounted_advisor_messages"] == 0
-    assert told.metrics()["response"]["count"] == 0
-
-
-def test_zero_is_published_as_exactly_zero() -> None:
-    told = Told(created("09:00"), bot("09:10"), received("09:20"), answered("09:20"))
-    assert told.metrics()["response"]["elapsed"] == {"median": 0.0, "p90": 0.0}
-
-
-def test_instants_are_written_in_utc_to_the_millisecond() -> None:
+def test_instants_are_written_to_the_millisecond() -> None:
+    assert instant_text(instant_ms(0, "09:00") + 7) == "2026-03-02T09:00:00.007Z"
     assert instant_text(None) is None
-    assert instant_text(0) == "1970-01-01T00:00:00.000Z"
-    assert instant_text(1_772_442_000_007) == "2026-03-02T09:00:00.007Z"

@@ -1,109 +1,93 @@
-"""Rows of a day, by hand: every kind of counter at its finest grain, in order, under filters."""
+"""Rows: what puts days together keeps every fact, however it is put together."""
 
-from datetime import date
-from typing import Any
-
+import numpy as np
 import pytest
 
-from aggregates import counters
-from aggregates.counters import Field, Value, observation
-from aggregates.cube import VALUES_KEY, build, sets_key
+from aggregates import facts
 from aggregates.filters import Filters
-from aggregates.rows import ROW_TABLES, WITH_ADVISOR, WITHOUT_ADVISOR, Row, day_rows, slice_prefix
+from aggregates.rows import Rows, by_name, counts, distinct, tally
+from tests.support.contributions import (
+    MONDAY,
+    answered,
+    blocks_of,
+    created,
+    plain_fact,
+    plain_facts,
+    rows_of,
+    told,
+)
 
-DAY = date(2026, 11, 16).toordinal()
-
-# An answer at once, and one after an hour of which no second was within working hours.
-QUICK, NIGHTLY = observation(0, 0, None), observation(3_600_000, 0, None)
-
-COUNTERS: dict[Field, Value] = {
-    (counters.FIRST_RESPONSE, "Web", "sales", "whatsapp", "ana"): QUICK,
-    (counters.RESPONSE, "Web", "sales", "whatsapp", "ana"): {slot: 2 * n for slot, n in QUICK.items()},
-    (counters.RESPONSE, None, None, "email", "bo"): NIGHTLY,
-    (counters.INTERACTION, "Web", (("ana", "whatsapp", "sales"),)): 3,
-    (counters.ACTIVE, "Web", (("whatsapp", "sales", True, None),)): 2,
-    (counters.UNCOUNTED, "Web", "sales", "telegram", "ana"): 4,
-    (counters.NEW_CONTACT, "Web", "sales", "webchat", counters.LIVE): 5,
-    (counters.NEW_CONTACT, "Web", None, "webchat", counters.DELETED): 2,
-    (counters.NEW_CONTACT, "Web", "sales", "webchat", counters.MERGED): 1,
-    (counters.ORIGIN, "Web", "sales", "webchat", True, True, False): 3,
-    (counters.ORIGIN, "Web", "sales", "webchat", False, False, False): 2,
-    (counters.NEW_CONVERSATION, "Web", "sales", "whatsapp", "contact", 9): 6,
-    (counters.NEW_CONVERSATION, "Web", "sales", "whatsapp", "contact", 23): 2,
-    (counters.NEW_CONVERSATION, None, "nights", "email", "transfer", 23): 1,
-    (counters.CLOSED, "Web", "sales", "whatsapp", "ana", False): 2,
-    (counters.CLOSED, "Web", "sales", "whatsapp", None, True): 1,
-    (counters.WAITING, "Web", "sales", "whatsapp", False, 1_795_000_000_000): 1,
-    (counters.WAITING, "Web", "sales", "whatsapp", True, 1_794_999_999_000): 2,
-}
-CUBE = build(COUNTERS)
-
-NEARLY_AN_HOUR: Any = pytest.approx(3600, rel=0.0075)
-
-ROWS: dict[str, list[Row]] = {
-    "first_responses": [
-        ("2026-11-16", "Web", "sales", "whatsapp", "ana", "elapsed", 0.0, 1),
-        ("2026-11-16", "Web", "sales", "whatsapp", "ana", "business", 0.0, 1),
-    ],
-    "responses": [
-        ("2026-11-16", "Web", "sales", "whatsapp", "ana", "elapsed", 0.0, 2),
-        ("2026-11-16", "Web", "sales", "whatsapp", "ana", "business", 0.0, 2),
-        ("2026-11-16", None, None, "email", "bo", "elapsed", NEARLY_AN_HOUR, 1),
-        ("2026-11-16", None, None, "email", "bo", "business", 0.0, 1),
-    ],
-    "contacts": [
-        ("2026-11-16", "Web", "sales", "webchat", "live", 5),
-        ("2026-11-16", "Web", "sales", "webchat", "merged", 1),
-        ("2026-11-16", "Web", None, "webchat", "deleted", 2),
-    ],
-    "conversations": [
-        ("2026-11-16", "Web", "sales", "whatsapp", "contact", 9, 6),
-        ("2026-11-16", "Web", "sales", "whatsapp", "contact", 23, 2),
-        ("2026-11-16", None, "nights", "email", "transfer", 23, 1),
-    ],
-    "closures": [
-        ("2026-11-16", "Web", "sales", "whatsapp", "ana", "closed", 2),
-        ("2026-11-16", "Web", "sales", "whatsapp", None, "transferred", 1),
-    ],
-    "outcomes": [
-        ("2026-11-16", "Web", "sales", "webchat", 0, 0, 0, 2),
-        ("2026-11-16", "Web", "sales", "webchat", 1, 1, 0, 3),
-    ],
-    "waiting": [("2026-11-16", "Web", "sales", "whatsapp", 3, 2, "2026-11-18T11:06:39.000Z")],
-}
+# Names stand in other places in each day's own lists; a day without facts of a kind is among them, and wide numbers.
+DAYS = [
+    created("b", 0, "09:00", origin="Web"),
+    answered(facts.RESPONSE, "b", 0, "09:10", 10, conversation="b-1"),
+    created("a", 1, "09:00", origin="Instagram", group="nights", channel="email"),
+    told(facts.TOUCH, "b", 1, "10:00", advisor="ana"),
+    told(facts.TOUCH, "b", 1, "10:05", advisor="bo", channel="email"),
+    told(facts.TOUCH, "a", 1, "10:10", advisor="bo"),
+    answered(facts.RESPONSE, "a", 3, "09:10", 80 * 24 * 60, conversation="a-1", advisor="zoe", origin="Instagram"),
+    answered(facts.RESPONSE, "b", 3, "09:11", 1, conversation="b-2", advisor=None, origin=None, group=None),
+    told(facts.TOUCH, "b", 3, "10:00", advisor="zoe"),
+]
 
 
-def rows(name: str, filters: Filters | None = None) -> list[Row]:
-    return list(day_rows(ROW_TABLES[name], DAY, CUBE, filters or Filters()))
+def test_days_put_together_say_what_their_facts_say() -> None:
+    assert sorted(plain_facts(rows_of(DAYS)), key=repr) == sorted(map(plain_fact, DAYS), key=repr)
 
 
-@pytest.mark.parametrize("name", ROW_TABLES)
-def test_a_table_has_one_row_for_each_combination_that_occurred(name: str) -> None:
-    assert rows(name) == ROWS[name]
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_rows_of_rows_are_the_rows_of_all_their_days(cut: int) -> None:
+    blocks = blocks_of(DAYS)
+    halves = Rows.of([Rows.of(blocks[:cut]), Rows.of(blocks[cut:])])
+    mixed = Rows.of([*blocks[:cut], Rows.of(blocks[cut:])])
+    assert plain_facts(halves) == plain_facts(mixed) == plain_facts(Rows.of(blocks))
+    assert halves.size == mixed.size == len(DAYS)
 
 
-@pytest.mark.parametrize("name", ROW_TABLES)
-def test_every_row_has_a_cell_for_each_column(name: str) -> None:
-    assert {len(row) for row in rows(name)} == {len(ROW_TABLES[name].columns)}
+def test_a_visit_is_a_contact_on_a_day() -> None:
+    touches = rows_of(DAYS).kind(facts.TOUCH)
+    visits = touches["visit"].tolist()
+    seen = {
+        (day, contact): visit
+        for day, contact, visit in zip(touches["day"].tolist(), touches["contact"].tolist(), visits, strict=True)
+    }
+    assert sorted(seen.values()) == [1, 2, 3]
+    assert visits == sorted(visits)
 
 
-def test_several_values_of_a_filter_and_none_let_their_rows_through() -> None:
-    assert rows("responses", Filters(origin=(None,))) == ROWS["responses"][2:]
-    assert rows("responses", Filters(advisor=("ana", "bo"), channel=("email",))) == ROWS["responses"][2:]
-    assert rows("closures", Filters(advisor=(None,))) == ROWS["closures"][1:]
-    assert rows("conversations", Filters(group=("nights", "sales"))) == ROWS["conversations"]
-    assert rows("conversations", Filters(group=("posventa",))) == []
+def test_filters_choose_rows_and_none_asks_for_those_without() -> None:
+    responses = rows_of(DAYS).kind(facts.RESPONSE)
+
+    def chosen(filters: Filters) -> list[int]:
+        rows = responses.matching(filters, advisor=True)
+        return [day - MONDAY.toordinal() for day in rows["day"].tolist()]
+
+    assert chosen(Filters()) == [0, 3, 3]
+    assert chosen(Filters(origin=("Instagram",))) == [3]
+    assert chosen(Filters(advisor=(None,))) == [3]
+    assert chosen(Filters(advisor=(None, "ana"))) == [0, 3]
+    assert chosen(Filters(origin=("Web",), advisor=("ana",), channel=("whatsapp",), group=("sales",))) == [0]
+    assert chosen(Filters(group=("nobody",))) == []
 
 
-def test_a_filter_by_advisor_leaves_nothing_where_no_advisor_is_known() -> None:
-    for name, table in ROW_TABLES.items():
-        assert (rows(name, Filters(advisor=("ana", "bo", None))) != []) == ("advisor" in table.columns)
+def test_rows_of_no_days_have_no_rows() -> None:
+    rows = Rows.of([])
+    assert plain_facts(rows) == []
+    assert rows.kind(facts.TOUCH).matching(Filters(advisor=("ana",)), advisor=True).size == 0
+    assert rows.names("origin") == [None]
+    assert rows.contacts == rows.conversations == []
+    assert (rows.days, rows.folded) == ([], [])
 
 
-def test_the_prefix_of_a_mask_finds_its_slices_and_nothing_else() -> None:
-    with_advisor, without = slice_prefix(WITH_ADVISOR), slice_prefix(WITHOUT_ADVISOR)
-    # Origin, group, channel, advisor: what answered, was closed, or was not counted.
-    assert sum(key.startswith(with_advisor) for key in CUBE) == 4
-    assert sum(key.startswith(without) for key in CUBE) == 6
-    for other in (VALUES_KEY, *map(sets_key, range(16))):
-        assert not other.startswith((with_advisor, without))
+def test_names_stand_in_order_and_none_last() -> None:
+    assert by_name({None, "b", "", "a"}) == ["", "a", "b", None]
+
+
+def test_combinations_are_told_apart_and_counted() -> None:
+    one, two = np.array([1, 0, 1, 1], dtype=np.uint8), np.array([70_000, 5, 70_000, 5], dtype=np.int64)
+    found, times = tally(one, two)
+    assert [column.tolist() for column in found] == [[0, 1, 1], [5, 5, 70_000]]
+    assert times.tolist() == [1, 1, 2]
+    assert [column.tolist() for column in distinct(one)] == [[0, 1]]
+    assert [column.tolist() for column in distinct(one[:0], two[:0])] == [[], []]
+    assert counts(one, 4) == [1, 3, 0, 0]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidEvent
 from schemas.events import Event, encode_event
 from streams.cli.main import main
-from streams.ingest.chatwoot import SNOOZE_REASON, map_webhook
+from streams.ingest.chatwoot import MEANINGLESS, SNOOZE_REASON, UnknownWebhook, map_webhook, why_nothing
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 
@@ -160,6 +160,7 @@ def test_the_documented_incoming_message_is_the_contacts() -> None:
             "account_id": "acme",
             "contact_id": "14",
             "occurred_at": "2021-07-23T18:02:48Z",
+            "sequence": 118,
             "conversation_id": "10",
             "channel": "webchat",
         }
@@ -336,7 +337,8 @@ def shown(message_type: int, sender_type: str | None, created_at: int = 16270633
         ([shown(0, "Contact")], "contact"),
         ([shown(1, "User")], "advisor"),
         ([shown(1, "AgentBot")], "bot"),
-        ([shown(3, None)], "system"),
+        ([shown(3, None)], None),  # a greeting answers a message that is not shown
+        ([{**shown(3, None), "additional_attributes": {"campaign_id": 4}}], "system"),
         ([], None),
         ([shown(1, "User", 1627063368 + 61)], None),
     ],
@@ -382,7 +384,7 @@ def test_a_status_change_of_the_documented_form_says_no_previous_status() -> Non
     assert event["type"] == "conversation.handed_off"
 
 
-@pytest.mark.parametrize(("status", "previous"), [("open", "resolved"), ("open", "snoozed"), ("pending", "open")])
+@pytest.mark.parametrize(("status", "previous"), [("open", "resolved"), ("pending", "open"), ("pending", "resolved")])
 def test_other_changes_of_status_give_nothing(status: str, previous: str) -> None:
     assert events(status_change(status, previous)) == []
 
@@ -539,3 +541,280 @@ def test_whatever_stands_in_a_webhook_it_gives_events_or_is_refused(data: st.Dat
     except InvalidEvent:
         return
     assert all(event.account_id == "acme" for event in found)
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+def call(status: str, direction: str = "inbound", event: str = "message_updated", **changes: Any) -> dict[str, Any]:
+    """A call as older versions write it: into the attributes of its message."""
+    kind = "incoming" if direction == "inbound" else "outgoing"
+    attributes = {
+        "data": {
+            "call_sid": "CA1",
+            "status": status,
+            "call_direction": direction,
+            "meta": {"created_at": 1627063360, "ringing_at": 1627063361},
+        }
+    }
+    return changed(
+        MESSAGE,
+        **{
+            "event": event,
+            "content_type": "voice_call",
+            "message_type": kind,
+            "content_attributes": attributes,
+            "sender": AGENT if kind == "outgoing" else MESSAGE["sender"],
+            **changes,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        ("completed", "accepted"),
+        ("in-progress", "accepted"),
+        ("in_progress", "accepted"),
+        ("no-answer", "missed"),
+        ("no_answer", "missed"),
+        ("missed", "missed"),
+        ("busy", "missed"),
+        ("failed", "missed"),
+        ("canceled", "missed"),
+        ("rejected", "rejected"),
+    ],
+)
+def test_a_call_is_logged_with_its_outcome_dated_when_it_began(status: str, outcome: str) -> None:
+    (event,) = mapped(call(status))
+    assert (event["type"], event["id"], event["direction"], event["outcome"], event["occurred_at"]) == (
+        "call.logged",
+        "chatwoot-call-CA1",
+        "inbound",
+        outcome,
+        "2021-07-23T18:02:40Z",
+    )
+
+
+@pytest.mark.parametrize("status", ["ringing", "queued", "initiated", ""])
+def test_a_call_without_outcome_is_not_logged_yet(status: str) -> None:
+    payload = call(status, event="message_created")
+    assert events(payload) == []
+    assert "message_updated" in why_nothing(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "advisor"),
+    [
+        (call("completed"), "1"),  # the assignee
+        (call("completed", conversation__meta={"assignee": None}), "unknown-advisor"),
+        (call("completed", content_attributes__data__accepted_by={"id": 9, "name": "Eva"}), "9"),
+        (call("no-answer", conversation__meta={"assignee": None}), None),
+        (call("completed", "outbound", sender={"id": 5, "type": "user"}), "5"),
+        (call("no-answer", "outbound", sender={"id": 5, "type": "user"}), "5"),
+    ],
+)
+def test_who_took_a_call_or_made_it(payload: dict[str, Any], advisor: str | None) -> None:
+    (event,) = mapped(payload)
+    assert event.get("advisor_id") == advisor
+
+
+def recorded_call(**call: Any) -> dict[str, Any]:
+    """A call as newer versions keep it: beside its message, where the conversation shows it."""
+    whole = {"id": 3, "provider_call_id": "CA2", "direction": "incoming", "started_at": None, **call}
+    payload = changed(
+        MESSAGE, event="message_updated", content_type="voice_call", conversation__meta={"assignee": None}
+    )
+    payload["conversation"]["messages"] = [{"id": 118, "message_type": 0, "created_at": 1627063368, "call": whole}]
+    return payload
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome", "advisor"),
+    [
+        ({"status": "completed", "started_at": 1627063370, "accepted_by_agent_id": 4}, "accepted", "4"),
+        ({"status": "in-progress", "started_at": 1627063370, "accepted_by_agent_id": 4}, "accepted", "4"),
+        ({"status": "completed"}, "missed", None),  # a conference that ended while it rang
+        ({"status": "no-answer"}, "missed", None),
+        ({"status": "rejected", "accepted_by_agent_id": 4}, "rejected", "4"),
+    ],
+)
+def test_a_call_of_newer_versions(record: dict[str, Any], outcome: str, advisor: str | None) -> None:
+    (event,) = mapped(recorded_call(**record))
+    assert (event["id"], event["outcome"], event.get("advisor_id")) == ("chatwoot-call-CA2", outcome, advisor)
+
+
+def test_of_a_call_that_is_told_twice_the_end_comes_before() -> None:
+    (during,), (after,) = events(call("in-progress")), events(call("completed"))
+    assert during.id == after.id
+    assert during.occurred_at == after.occurred_at
+    assert (after.sequence or 0) < (during.sequence or 0)
+
+
+def test_a_voice_inbox_is_the_channel_of_calls() -> None:
+    payload = changed(CONVERSATION, event="conversation_created", channel="Channel::Voice")
+    assert {event["channel"] for event in mapped(payload)} == {"call"}
+
+
+# --- what is no plain message -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", [True, "true", 1])
+def test_an_answer_from_the_phone_is_an_unknown_advisors(flag: object) -> None:
+    payload = changed(MESSAGE, message_type="outgoing", sender=None, content_attributes={"external_echo": flag})
+    assert mapped(payload)[0]["author"] == {"kind": "advisor", "id": "unknown-advisor"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"content_attributes": {"external_echo": True, "automation_rule_id": 4}},
+        {"content_attributes": {"external_echo": True}, "additional_attributes": {"campaign_id": 4}},
+        {"content_type": "input_csat"},
+        {"content_attributes": {"external_echo": False}},
+    ],
+)
+def test_what_only_looks_like_an_answer_is_the_systems(changes: dict[str, Any]) -> None:
+    (event,) = mapped(changed(MESSAGE, message_type="outgoing", sender=None, **changes))
+    assert event["author"]["kind"] == "system"
+
+
+@pytest.mark.parametrize("kind", ["incoming", "outgoing"])
+def test_a_reaction_is_no_message(kind: str) -> None:
+    payload = changed(MESSAGE, message_type=kind, content_attributes={"is_reaction": True, "in_reply_to": 117})
+    assert events(payload) == []
+    assert "reaction" in why_nothing(payload)
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        {"auto_reply": True},
+        {"headers": {"Auto-Submitted": "auto-replied; owner=x"}},
+        {"headers": {"auto_submitted": "auto-generated"}},
+    ],
+)
+def test_an_automatic_reply_is_the_systems(email: dict[str, Any]) -> None:
+    (event,) = mapped(changed(MESSAGE, content_type="incoming_email", content_attributes={"email": email}))
+    assert (event["type"], event["author"]["kind"]) == ("message.sent", "system")
+
+
+def test_an_e_mail_that_a_person_wrote_is_a_message() -> None:
+    email = {"auto_reply": None, "headers": {"Auto-Submitted": "no"}}
+    (event,) = mapped(changed(MESSAGE, content_type="incoming_email", content_attributes={"email": email}))
+    assert event["type"] == "message.received"
+
+
+def test_a_message_that_failed_takes_the_place_of_the_answer() -> None:
+    sent = changed(MESSAGE, message_type="outgoing", sender=AGENT, status="sent")
+    (before,) = events(sent)
+    (after,) = events(changed(sent, event="message_updated", status="failed"))
+    assert (after.id, after.occurred_at) == (before.id, before.occurred_at)
+    assert (after.sequence or 0) < (before.sequence or 0)
+    assert mapped(changed(sent, event="message_updated", status="failed"))[0]["author"]["kind"] == "system"
+    for status in ("sent", "delivered", "read"):
+        assert events(changed(sent, event="message_updated", status=status)) == []
+    assert events(changed(MESSAGE, event="message_updated", status="failed")) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "instant"),
+    [
+        ("2021-07-20T10:00:00Z", "2021-07-20T10:00:00Z"),
+        ("2021-07-20T10:00:00", "2021-07-20T10:00:00Z"),
+        (1626775200, "2021-07-20T10:00:00Z"),
+        ("1626775200", "2021-07-20T10:00:00Z"),
+        (1626775200000, "2021-07-20T10:00:00Z"),
+        ("2999-01-01T00:00:00Z", "2021-07-23T18:02:48Z"),
+        ("soon", "2021-07-23T18:02:48Z"),
+        (0, "2021-07-23T18:02:48Z"),
+        (None, "2021-07-23T18:02:48Z"),
+    ],
+)
+def test_a_message_of_replayed_history_keeps_its_time(written: object, instant: str) -> None:
+    payload = changed(MESSAGE, content_attributes={"external_created_at": written})
+    assert mapped(payload)[0]["occurred_at"] == instant
+
+
+def test_fractions_are_cut() -> None:
+    payload = changed(status_change("resolved", "open"), updated_at="2026-11-22T23:59:59.9999999Z")
+    assert mapped(payload)[0]["occurred_at"] == "2026-11-22T23:59:59.999999Z"
+    assert mapped(changed(payload, updated_at=1627063369.9999995))[0]["occurred_at"] == "2021-07-23T18:02:49.999999Z"
+
+
+# --- snoozes, automations, other names --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["open", "pending"])
+def test_a_snooze_that_ends_is_resumed(status: str) -> None:
+    assert [event["type"] for event in mapped(status_change(status, "snoozed"))] == ["conversation.resumed"]
+
+
+def test_changes_are_read_in_every_form() -> None:
+    payload = status_change("open", "snoozed")
+    for changes in (
+        {"status": {"previous_value": "snoozed", "current_value": "open"}},
+        {"status": ["snoozed", "open"]},
+        [{"status": ["snoozed", "open"]}],
+    ):
+        assert events({**payload, "changed_attributes": changes}) == events(payload)
+
+
+def test_older_names_of_a_change_of_status() -> None:
+    resolved = {**status_change("resolved", None), "event": "conversation_resolved", "status": "open"}
+    assert mapped(resolved) == mapped(status_change("resolved", None))
+    opened = {**status_change("open", None), "event": "conversation_opened"}
+    assert mapped(opened) == mapped(status_change("open", None))
+
+
+def test_a_change_that_does_not_say_when_comes_after_the_activity_it_shows() -> None:
+    payload = status_change("resolved", None)
+    del payload["updated_at"]
+    assert mapped(payload)[0]["occurred_at"] == "2021-07-23T18:02:50Z"  # the activity was at :49
+
+
+def automation(name: str, **fields: Any) -> dict[str, Any]:
+    return changed(CONVERSATION, event=f"automation_event.{name}", **fields)
+
+
+def test_an_automation_about_a_message_shows_it_in_its_conversation() -> None:
+    shown = {"id": 119, "message_type": 0, "created_at": 1627063369, "sender_type": "Contact", "sender_id": 14}
+    (event,) = mapped(automation("message_created", messages=[shown]))
+    assert (event["type"], event["id"], event["contact_id"], event["occurred_at"]) == (
+        "message.received",
+        "chatwoot-message-119",
+        "14",
+        "2021-07-23T18:02:49Z",
+    )
+    with pytest.raises(InvalidEvent, match="subscribe to message_created"):
+        events(automation("message_created", messages=[]))
+
+
+def test_automations_about_conversations_are_read_like_the_event_in_their_name() -> None:
+    assert mapped(automation("conversation_created")) == mapped({**CONVERSATION, "event": "conversation_created"})
+    assert [event["type"] for event in mapped(automation("conversation_resolved"))] == ["conversation.closed"]
+    assert events(automation("conversation_updated")) == []
+    assert "changed_attributes" in why_nothing(automation("conversation_updated"))
+    with pytest.raises(UnknownWebhook):
+        events(automation("conversation_exploded"))
+
+
+@pytest.mark.parametrize("name", sorted(MEANINGLESS))
+def test_webhooks_that_mean_nothing_say_why(name: str) -> None:
+    assert events({"event": name}) == []
+    assert name in why_nothing({"event": name})
+
+
+def test_the_documentation_has_every_webhook() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "use" / "bring-your-own-data.md").read_text(encoding="utf-8")
+    for name in MEANINGLESS:
+        assert f"`{name}`" in page
+
+
+def test_messages_of_one_second_keep_the_order_of_their_numbers() -> None:
+    (asked,), (answered,) = (
+        events(changed(MESSAGE, id=120)),
+        events(changed(MESSAGE, id=119, message_type="outgoing", sender=AGENT)),
+    )
+    assert asked.occurred_at == answered.occurred_at
+    assert (answered.sequence or 0) < (asked.sequence or 0)

@@ -44,6 +44,7 @@ from streams.ingest.body import (
     judge,
     split_body,
 )
+from streams.ingest.errors import OUTAGE
 from streams.ingest.metrics import IngestMetrics
 from streams.ingest.producer import NotSent, Outgoing, Sender
 from tests.unit.ingest.test_chatwoot import MESSAGE
@@ -123,7 +124,7 @@ async def test_every_example_goes_to_the_topic_of_its_type_keyed_by_its_contact(
     ]
     async with served() as (client, sender):
         response = await client.post("/v1/events", json=examples)
-        assert (response.status, await response.json()) == (200, {"accepted": 13, "rejected": []})
+        assert (response.status, await response.json()) == (200, {"accepted": 15, "rejected": []})
     assert [(record.topic, record.key.decode()) for record in sender.records] == [
         (
             "mediana.contacts" if example["type"].startswith("contact.") else "mediana.conversations",
@@ -152,9 +153,9 @@ async def test_an_array_one_event_and_lines_are_taken(body: str, count: int) -> 
 
 
 async def test_the_request_of_the_documentation_is_taken_and_its_answer_is_true() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "bring-your-own-data.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "use" / "bring-your-own-data.md").read_text(encoding="utf-8")
     (body,) = re.findall(r"/v1/events -d '(.*?)'", page, re.DOTALL)
-    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    shown = re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0]
     async with served() as (client, _):
         assert (await client.post("/v1/events", data=body, headers=JSON)).status == 200
         event = json.loads(body)
@@ -327,6 +328,8 @@ async def test_a_kafka_that_is_away_is_one_line_of_the_log_and_another_one_when_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with served() as (client, sender):
+        assert client.app is not None
+        client.app[OUTAGE].settled_seconds = 0
         sender.problem = "Kafka does not answer"
         for _ in range(50):
             assert (await client.post("/v1/events", json=EVENT)).status == 503
@@ -354,7 +357,13 @@ async def test_a_webhook_of_chatwoot_is_mapped_and_one_that_means_nothing_is_tak
         response = await client.post("/v1/chatwoot/acme", json=MESSAGE)
         assert (response.status, await response.json()) == (200, {"accepted": 1, "rejected": []})
         response = await client.post("/v1/chatwoot/acme", json={**MESSAGE, "event": "message_updated"})
-        assert (response.status, await response.json()) == (200, {"accepted": 0, "rejected": []})
+        answer = await response.json()
+        assert (response.status, answer["accepted"], answer["rejected"]) == (200, 0, [])
+        assert "counted when it was created" in answer["hint"]
+        response = await client.post("/v1/chatwoot/acme", json={**MESSAGE, "event": "conversation_exploded"})
+        error = (await response.json())["error"]
+        assert (response.status, error["code"]) == (400, "unknown_webhook")
+        assert "conversation_exploded" in error["message"]
     (record,) = sender.records
     assert (record.topic, record.key, json.loads(record.value)["account_id"]) == (
         "mediana.conversations",

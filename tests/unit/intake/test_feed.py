@@ -10,7 +10,7 @@ from streams.records.event_time import HISTORY_GRACE_MS
 from streams.redis.keys import NamespaceKeys
 from streams.redis.ledger import Claim, Fence, Positions, RedisLedger
 from streams.shard.batch import checksum
-from streams.shard.caches import DayCache, StateCache
+from streams.shard.caches import StateCache, TotalsCache
 from streams.shard.session import Session
 from tests.support.fake_redis import FakeRedis
 from tests.support.records import STAMP_MS, at
@@ -22,7 +22,7 @@ LATER_MS = STAMP_MS + HISTORY_GRACE_MS
 def a_session(contacts: int = 10, conversations: int = 20) -> Session:
     ledger = RedisLedger(FakeRedis(), NamespaceKeys("test").shard(3), 3)  # type: ignore[arg-type]
     return Session(
-        3, ledger, Claim(Fence(b"token", Positions(contacts, conversations), 0), (None, None), None, 0), 10, 10
+        3, ledger, Claim(Fence(b"token", Positions(contacts, conversations), 0), (None, None), None, 0, 0), 10, 10
     )
 
 
@@ -188,13 +188,13 @@ def test_the_contact_used_longest_ago_is_forgotten_first() -> None:
     assert (cache.get(b"a"), cache.get(b"b"), cache.get(b"c"), len(cache)) == (b"state of a", None, b"", 2)
 
 
-def test_days_are_forgotten_whole_and_their_counters_counted() -> None:
-    cache = DayCache(3)
-    cache.put((1, "acme"), {b"n": b"1", b"c": b""})
-    cache.put((1, "acme"), {b"n": b"2"})
-    assert (len(cache), cache.known((1, "acme"))) == (2, {b"n": b"2", b"c": b""})
-    cache.put((2, "acme"), {b"n": b"1", b"c": b"1"})
-    assert (len(cache), cache.known((1, "acme"))) == (2, {})
-    cache.forget((2, "acme"))
+def test_the_day_used_longest_ago_is_forgotten_first() -> None:
+    cache = TotalsCache(2)
+    cache.put((1, "acme"), b"1")
+    cache.put((2, "acme"), b"")
+    assert cache.get((1, "acme")) == b"1"
+    cache.put((3, "acme"), b"3")
+    assert [cache.get((day, "acme")) for day in (1, 2, 3)] == [b"1", None, b"3"]
+    cache.forget((3, "acme"))
     cache.forget((9, "acme"))
-    assert len(cache) == 0
+    assert len(cache) == 1

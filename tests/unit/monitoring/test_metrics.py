@@ -44,5 +44,5 @@ def test_every_cause_and_every_type_counts_from_zero() -> None:
     text = exposed()
     for cause in ("lost", "unavailable", "rebalance", "fetch"):
         assert f'mediana_sessions_dropped_total{{cause="{cause}"}} 0.0\n' in text
-    assert text.count('mediana_events_total{type="') == 13
+    assert text.count('mediana_events_total{type="') == 15
     assert 'mediana_events_total{type="conversation.handed_off"} 0.0\n' in text

@@ -4,10 +4,8 @@ from time import perf_counter
 
 import pytest
 
-from streams.fold.compiled import open_library
-from streams.fold.compiled_fold import CompiledFold
 from streams.kafka.dead_letters import DeadLetterLimit
-from streams.records.columns import RUN_NUMBERS, DecodedRun, Run, topic_of
+from streams.records.columns import RUN_NUMBERS, Run, topic_of
 from streams.records.event_time import Patience, TopicBuffer, take_merged
 from streams.shard.caches import KnownVersions, StateCache
 from tests.support.records import record
@@ -22,15 +20,6 @@ MOVED = (
 )
 
 
-_TOLD = "truncated|argument|Expected"
-"""How Python's decoder words damage."""
-
-
-@pytest.fixture(scope="module")
-def compiled() -> CompiledFold:
-    return CompiledFold(open_library(), cache_accounts=2)
-
-
 def drifted(fetches: int) -> tuple[TopicBuffer, TopicBuffer]:
     """The buffers of a session whose one topic was fetched so often more than the other."""
     pair = TopicBuffer(0, 0), TopicBuffer(1, 0)
@@ -39,25 +28,25 @@ def drifted(fetches: int) -> tuple[TopicBuffer, TopicBuffer]:
 
 
 @pytest.mark.parametrize("fetches", [0, 10**6, 10**7, 1 << 28, (1 << 31) - 1])
-def test_a_batch_costs_the_same_however_far_topics_drifted_apart(fetches: int, compiled: CompiledFold) -> None:
+def test_a_batch_costs_the_same_however_far_topics_drifted_apart(fetches: int) -> None:
     pair = drifted(fetches)
     times = []
     for turn in range(50):
         for topic, value in ((0, MOVED), (1, VALUE)):
-            pair[topic].add(compiled.run_of(topic, [record(turn, value % turn)]))
-        taken, _ = take_merged(pair, 10, 1 << 20, Patience())
+            pair[topic].add(Run(topic, [record(turn, value % turn)]))
         started = perf_counter()
-        batch = compiled.contacts(taken)
+        taken, _ = take_merged(pair, 10, 1 << 20, Patience())
+        found = taken.all()
         times.append(perf_counter() - started)
-        assert len(batch.accounts) == 1
-        assert batch._table.count == len(taken.runs) == 2
+        assert [arrival.event.id for arrival in found] == [f"m{turn}", f"e{turn}"]
+        assert len(taken.runs) == 2
         assert sorted(map(topic_of, taken.names)) == [0, 1]
     assert min(times) < 0.005  # of 1.2 GB for ten million, it was three seconds
 
 
 def test_ten_million_fetches_leave_nothing_behind() -> None:
     # The numbers of runs begin again in the middle: as after ten million fetches, and after four thousand million.
-    run: dict[int, Run] = {topic: DecodedRun(topic, [record(5), record(6)]) for topic in range(2)}
+    run: dict[int, Run] = {topic: Run(topic, [record(5), record(6)]) for topic in range(2)}
     turns = 20_000
     for first in (2 * 10**7, RUN_NUMBERS - turns):
         pair = TopicBuffer(0, 0), TopicBuffer(1, 0)
@@ -82,7 +71,7 @@ def test_a_run_taken_in_parts_over_the_wrap_stays_until_its_last_record() -> Non
     buffer = TopicBuffer(0, 0)
     buffer._next_number = RUN_NUMBERS - 2
     for first in (0, 3, 6):
-        buffer.add(DecodedRun(0, [record(first + place) for place in range(3)]))
+        buffer.add(Run(0, [record(first + place) for place in range(3)]))
     pair = buffer, TopicBuffer(1, 0)
     seen = []
     for size in (2, 2, 1, 3, 1):
@@ -95,12 +84,14 @@ def test_a_run_taken_in_parts_over_the_wrap_stays_until_its_last_record() -> Non
 def test_settings_that_change_daily_are_remembered_once_an_account() -> None:
     known = KnownVersions(3)
     for version in range(10_000):
-        known.update([("acme", version)])
-        assert ("acme", version) in known
-        assert ("acme", version - 1) not in known
-    known.update((name, 1) for name in ("b", "c", "d"))
+        known.put("acme", b"%d" % version, 20_000 + version)
+        assert known.last_used("acme", b"%d" % version) == 20_000 + version
+        assert known.last_used("acme", b"%d" % (version - 1)) is None
+        assert len(known) == 1
+    for name in ("b", "c", "d"):
+        known.put(name, b"1", 20_000)
     assert len(known) == 3
-    assert ("acme", 9_999) not in known
+    assert known.last_used("acme", b"9999") is None
 
 
 def test_states_are_forgotten_by_their_length_too() -> None:
@@ -118,11 +109,3 @@ def test_batches_without_records_are_not_remembered() -> None:
     for _ in range(1_000):
         limit.accept([])
     assert len(limit._batches) == 1
-
-
-def test_a_damaged_counter_is_told_and_ends_nothing(compiled: CompiledFold) -> None:
-    for damaged in (b"\xdd\xff\xff\xff\xff\x01", b"\xdd\xff\xff\xff\xfe", b"\xdc\xff\xff\x01\x01", b"\x93\x01\x01\x01"):
-        with pytest.raises(ValueError, match=_TOLD):
-            compiled.sums([b"\x91\xa1r"], [damaged], [b"\x92\x01\x01"])
-        with pytest.raises(ValueError, match=_TOLD):
-            compiled.sums([b"\x91\xa1r"], [b""], [damaged])

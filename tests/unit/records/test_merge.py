@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.kafka.clients import ConsumerRecord
-from streams.records.columns import DecodedRun, topic_of
+from streams.records.columns import Run, topic_of
 from streams.records.decoded import occurred_us
 from streams.records.event_time import (
     HISTORY_GRACE_MS,
@@ -32,7 +32,7 @@ def buffers(
 
 def add(buffer: TopicBuffer, records: list[ConsumerRecord], fetched: int) -> None:
     if records:
-        buffer.add(DecodedRun(buffer.topic, records))
+        buffer.add(Run(buffer.topic, records))
     buffer.fetched = fetched
 
 

@@ -10,9 +10,7 @@ from schemas.limits import MAX_STORED_SETTINGS_BYTES
 from streams.errors import Unavailable
 from streams.redis.keys import ZONE_DATA, NamespaceKeys
 from streams.redis.settings_store import RulesStore
-from streams.redis.zone_data import announce
-from schemas.accounts import decode_settings
-from streams.redis.keys import NamespaceKeys
+from streams.redis.zone_data import announce, tell
 from tests.support.fake_redis import FakeRedis
 
 KEYS = NamespaceKeys("test")
@@ -173,6 +171,8 @@ async def test_other_zone_data_is_said_once_and_stops_nothing(caplog: pytest.Log
         assert rules.zone_data.differs
     (record,) = caplog.records
     assert "counted with zone data '2019z', this program has" in record.getMessage()
+    await tell(client, "test")
+    assert len(caplog.records) == 2, "a program that reads says so as it starts"
     # The worker that starts last takes it over, and says from what.
     await announce(client, KEYS)
     assert "takes the place of 2019z" in caplog.text

@@ -1,4 +1,4 @@
-"""A batch that meets trouble: one bad record, no dead-letter topic, settings or archives that are gone."""
+"""A batch that meets trouble: one bad record, no dead-letter topic, settings or chunks that are gone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,17 +6,16 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from aggregates.history import ContactHistory
+from aggregates.history import ContactHistory, Lateness
 from schemas import zones
 from schemas.events import decode_event
 from streams.errors import SessionLost, ShardStopped, Unavailable
 from streams.fold import batch_fold as folding
 from streams.kafka.dead_letters import DeadLetter, DeadLetterLimit
 from streams.monitoring.catalogue import WorkerMetrics
-from streams.records.columns import NOTHING, DecodedRun
+from streams.records.columns import NOTHING, Run
 from streams.records.decoded import Arrival
 from streams.redis.keys import NamespaceKeys, contact_key, split_rules_field
-from streams.redis.keys import NamespaceKeys, contact_key
 from streams.redis.ledger import Positions, RedisLedger
 from streams.redis.settings_store import RulesStore
 from streams.shard.batch import Batch, BatchProcessor
@@ -25,6 +24,7 @@ from tests.support.fake_redis import FakeRedis
 from tests.support.records import record, taken_of
 
 KEYS = NamespaceKeys("test")
+LATENESS = Lateness(3_600_000_000, 30 * 86_400_000_000)
 
 
 def message(number: int, contact: str = "ana", minute: int | None = None) -> bytes:
@@ -56,7 +56,7 @@ class Letters:
 class Shard:
     """A shard with one session, and what applying batches does to it."""
 
-    def __init__(self, fold: Any = folding.folding, lateness_ms: int = 3_600_000) -> None:
+    def __init__(self, fold: Any = folding.folding, lateness: Lateness = LATENESS) -> None:
         self.redis = FakeRedis()
         client: Any = self.redis
         self.ledger = RedisLedger(client, KEYS.shard(0), 0)
@@ -67,7 +67,7 @@ class Shard:
 
         def restart() -> None:
             rules = RulesStore(client, KEYS, 10)
-            self.processor = BatchProcessor(rules, letters, limit, self.metrics, lateness_ms, fold)
+            self.processor = BatchProcessor(rules, letters, limit, self.metrics, lateness, fold)
 
         self.restart = restart
         """Begin with nothing in memory."""
@@ -90,24 +90,24 @@ class Shard:
                 key = b"ana"
             records.append(record(first + place, value, key=key))
         end = start._replace(**{("contacts", "conversations")[topic]: first + len(values)})
-        await self.processor.apply(Batch(session, start, end, taken_of(DecodedRun(topic, records))))
+        await self.processor.apply(Batch(session, start, end, taken_of(Run(topic, records))))
 
     def history(self, contact: str) -> ContactHistory:
         return ContactHistory.decode(self.redis.data[KEYS.shard(0).states][contact_key("acme", contact)])
 
     def events_of(self, contact: str) -> list[str]:
-        return [entry.id for entry in self.history(contact).journal]
+        return [entry.id for entry in self.history(contact).entries]
 
 
 def breaking_at(*ids: str) -> Any:
     """A fold that some events break half way through."""
 
-    def fold(events: Sequence[Arrival], histories: Any, books: Any, lateness_ms: int, one_by_one: Any) -> Any:
+    def fold(events: Sequence[Arrival], histories: Any, books: Any, lateness: Lateness, one_by_one: Any) -> Any:
         for place, arrival in enumerate(events):
             if arrival.event.id in ids:
-                folding.fold(events[: place + 1], histories, books, lateness_ms)
+                folding.fold(events[: place + 1], histories, books, lateness)
                 raise folding.BrokenFold(arrival, ZeroDivisionError("division by zero"))
-        return (yield from folding.folding(events, histories, books, lateness_ms, one_by_one))
+        return (yield from folding.folding(events, histories, books, lateness, one_by_one))
 
     return fold
 
@@ -123,7 +123,7 @@ async def test_records_that_break_the_fold_are_set_aside_and_the_others_folded()
 
 
 async def test_bad_late_and_repeated_records_are_counted_each_in_its_way() -> None:
-    shard = Shard(lateness_ms=60_000)
+    shard = Shard(lateness=Lateness(60_000_000, 60_000_000))
     session = await shard.session()
     unknown = message(7).replace(b"message.received", b"message.dreamt")
     await shard.apply(session, message(5), b"nonsense", message(5), message(1), unknown)
@@ -177,8 +177,9 @@ async def test_counters_that_would_fall_below_zero_stop_the_shard() -> None:
         del shard.redis.data[key]
     claim = await shard.ledger.claim()
     assert claim is not None
+    earlier = message(2, minute=50).replace(b"T10:50", b"T09:50")  # the conversation started in another hour
     with pytest.raises(ShardStopped, match="below zero"):
-        await shard.apply(Session(0, shard.ledger, claim, 10, 10), message(2, minute=10))
+        await shard.apply(Session(0, shard.ledger, claim, 10, 10), earlier)
 
 
 async def test_settings_that_a_history_names_are_kept_with_it() -> None:

@@ -20,12 +20,14 @@ from streams.web.server import create_web_app
 from tests.support.fake_reader import FakeReader
 from tests.support.tokens import DIGESTS, TOKENS, Client, bearer
 
-SNAPSHOT_PAGE = (Path(__file__).parents[3] / "docs" / "snapshot.md").read_text(encoding="utf-8")
+SNAPSHOT_PAGE = (Path(__file__).parents[3] / "docs" / "use" / "snapshot.md").read_text(encoding="utf-8")
 
 QUERIES = {
     "metrics": "?period=last_7_days",
     "metrics.csv": "?period=last_7_days&table=days",
     "rows.csv": "?period=last_7_days&table=contacts",
+    "{list}": "?period=last_7_days",
+    "{list}.csv": "?period=last_7_days",
 }
 PATHS: list[str] = [
     path + QUERIES.get(path.rpartition("/")[2], "") for path in json.loads(FILE.read_text(encoding="utf-8"))["paths"]
@@ -35,12 +37,12 @@ UNTAGGED = ("/healthz", "/api/v1/accounts/{account_id}/events")
 
 
 def of(path: str, account_id: str) -> str:
-    return path.replace("{account_id}", account_id)
+    return path.replace("{account_id}", account_id).replace("{list}", "response")
 
 
 def test_no_route_is_left_out_here() -> None:
-    assert len(PATHS) == 8
-    assert len(OF_ACCOUNT) == 5
+    assert len(PATHS) == 10
+    assert len(OF_ACCOUNT) == 7
 
 
 # --- tags ----------------------------------------------------------------------------------------------------------

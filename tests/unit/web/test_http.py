@@ -12,16 +12,21 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from aggregates.filters import Filters
 from streams.config import Config
 from streams.http.access_log import AccessLogger
 from streams.http.guards import SECURITY_HEADERS, is_loopback
+from streams.http.metrics import PageMetrics
 from streams.http.rate_limit import CALLERS, Rates
 from streams.http.tokens import Access, FileAccess, TokensFileError
+from streams.snapshots.parts import Part
+from streams.snapshots.reader import MissingPart
 from streams.web import server as http
 from streams.web.page import LANGUAGES, choose_language
+from streams.web.reader_protocol import OUTAGE
 from streams.web.server import create_web_app
 from tests.support.fake_reader import FakeReader
 from tests.support.tokens import DIGESTS, TOKENS, Client, bearer
@@ -52,6 +57,8 @@ async def error_of(client: Client, path: str, **options: Any) -> tuple[int, str]
 async def test_a_redis_that_is_away_is_one_line_of_the_log_and_another_one_when_it_is_back(
     client: Client, reader: FakeReader, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert client.app is not None
+    client.app[OUTAGE].settled_seconds = 0
     assert (await client.get(WEEK)).status == 200
     reader.failure = RedisConnectionError("refused")
     for path in (WEEK, "/healthz", "/api/v1/accounts", REPORT) * 25:
@@ -88,7 +95,7 @@ async def test_metrics_of_a_range_stand_beside_the_days_before(client: Client) -
     body = await (await client.get(f"{METRICS}?from=2026-11-20&to=2026-11-22")).json()
     assert list(body) == [
         *("account_id", "from", "to", "timezone", "revision", "as_of", "complete", "complete_from", "filters"),
-        *("metrics", "previous"),
+        *("unknown_values", "metrics", "previous"),
     ]
     assert (body["from"], body["to"], body["revision"], body["complete"]) == ("2026-11-20", "2026-11-22", 7, True)
     assert list(body["metrics"]["new_contacts"]["by_day"]) == ["2026-11-20", "2026-11-21", "2026-11-22"]
@@ -223,6 +230,20 @@ async def test_without_redis_the_answer_is_503_and_names_no_address(
     response = await client.get(path)
     assert response.headers["Retry-After"] == "5"
     assert "redis.internal" not in await response.text()
+
+
+@pytest.mark.parametrize("path", [WEEK, f"{METRICS}?period=today"])
+async def test_a_missing_part_is_an_error_that_is_counted_and_never_zero(path: str) -> None:
+    reader = FakeReader("acme")
+    registry = CollectorRegistry()
+    app = create_web_app(reader, page_metrics=PageMetrics(registry))
+    async with TestClient(TestServer(app)) as client:
+        reader.failure = MissingPart("acme", Part("739000", "x.1"))
+        assert await error_of(client, path) == (503, "part_missing")
+        response = await client.get(path)
+        assert response.headers["Retry-After"] == "60"
+        assert "739000" not in await response.text()
+        assert registry.get_sample_value("mediana_http_missing_parts_total") == 2
 
 
 async def test_a_failure_of_ours_is_logged_and_its_text_kept_back(
@@ -425,8 +446,8 @@ async def test_the_access_log_has_neither_query_nor_token(reader: FakeReader, ca
 
 
 def shown_commands() -> list[list[str]]:
-    """Every curl in docs/snapshot.md, as its words."""
-    lines = (DOCS / "snapshot.md").read_text(encoding="utf-8").splitlines()
+    """Every curl in docs/use/snapshot.md, as its words."""
+    lines = (DOCS / "use" / "snapshot.md").read_text(encoding="utf-8").splitlines()
     return [shlex.split(line.removeprefix("$ ")) for line in lines if re.match(r"(\$ )?curl ", line)]
 
 
@@ -503,3 +524,63 @@ def test_what_is_not_ours_comes_with_its_licence() -> None:
     folders = [folder for folder in (STATIC / "vendor").iterdir() if folder.is_dir()]
     assert [folder.name for folder in folders] == ["uplot"]
     assert all((folder / "LICENSE").read_text().startswith("The MIT License") for folder in folders)
+
+
+# --- comparisons ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("compare", "key", "ends"),
+    [
+        ("", "previous", ("2026-11-09", "2026-11-15")),
+        ("&compare=previous", "previous", ("2026-11-09", "2026-11-15")),
+        ("&compare=to-date", "previous_to_date", ("2026-11-09", "2026-11-15")),
+        ("&compare=year", "year_before", ("2025-11-16", "2025-11-22")),
+        ("&compare=none", None, ()),
+    ],
+)
+async def test_one_earlier_period_stands_beside_the_metrics(
+    client: Client, compare: str, key: str | None, ends: tuple[str, ...]
+) -> None:
+    response = await client.get(f"/api/v1/accounts/acme/metrics?from=2026-11-16&to=2026-11-22{compare}")
+    body = await response.json()
+    found = body.keys() & {"previous", "previous_to_date", "year_before"}
+    assert found == ({key} if key else set())
+    if key:
+        assert (body[key]["from"], body[key]["to"]) == ends
+        assert ("waiting" in body[key]["metrics"]) == (key == "previous")
+
+
+@pytest.mark.parametrize(
+    "query", ["from=2026-11-01&to=2026-11-02&compare=to-date", "from=2026-11-16&to=2026-11-22&compare=before"]
+)
+async def test_a_comparison_that_there_is_not_is_refused(client: Client, query: str) -> None:
+    response = await client.get(f"/api/v1/accounts/acme/metrics?{query}")
+    error = (await response.json())["error"]
+    assert (response.status, error["code"]) == (422, "bad_comparison")
+
+
+async def test_values_that_nobody_knows_are_named(client: Client) -> None:
+    response = await client.get("/api/v1/accounts/acme/metrics?period=today&origin=Nowhere")
+    assert (await response.json())["unknown_values"] == {"origin": ["Nowhere"]}
+
+
+async def test_a_value_with_a_sign_of_equality_stands_for_itself(client: Client) -> None:
+    response = await client.get("/api/v1/accounts/acme/metrics?period=today&origin==none&origin=none&group=%3D%3Dx")
+    assert (await response.json())["filters"] == {"origin": ["none", None], "group": ["=x"]}
+
+
+# --- how new it is ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_holds_for_longer_than_its_revision_says_so(client: Client, reader: FakeReader) -> None:
+    before = await client.get("/api/v1/accounts/acme/report")
+    reader.as_of = "2026-11-22T18:00:00.000Z"
+    after = await client.get("/api/v1/accounts/acme/report")
+    assert before.headers["Mediana-As-Of"] == "2026-11-22T17:03:00.000Z"
+    assert after.headers["Mediana-As-Of"] == reader.as_of
+    assert after.headers["ETag"] == before.headers["ETag"] == '"7"'
+    # Hours that have begun since, and how long somebody has waited, change the numbers of an answer.
+    answer = await client.get("/api/v1/accounts/acme/metrics?period=today")
+    assert (await answer.json())["as_of"] == reader.as_of
+    assert answer.headers["ETag"] == '"7-2026-11-22T18:00:00.000Z"'

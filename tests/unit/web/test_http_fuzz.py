@@ -14,9 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from aggregates.cube import query_keys
-from aggregates.filters import FilterError, Filters
-from schemas.limits import MAX_FILTER_COMBINATIONS, MAX_FILTER_VALUES
+from schemas.limits import MAX_FILTER_VALUES
 from streams.snapshots.manifest import PublicKeys
 from streams.web.csv import TABLES
 from streams.web.page import LANGUAGES
@@ -74,7 +72,8 @@ _parameter = st.one_of(
     st.tuples(st.sampled_from(["origin", "group", "channel", "advisor"]), _text),
     st.tuples(st.just("table"), st.one_of(_text, st.sampled_from(sorted(TABLES)))),
     st.tuples(
-        st.sampled_from(["limit", "cursor", "lang", "order", "over"]), st.one_of(_text, st.sampled_from(LANGUAGES))
+        st.sampled_from(["limit", "offset", "cursor", "lang", "order", "over", "clock", "compare"]),
+        st.one_of(_text, st.sampled_from([*LANGUAGES, "1", "longest", "business", "to-date", "1e999", "nan"])),
     ),
     st.tuples(_text, _text),
 )
@@ -86,6 +85,7 @@ _path = st.one_of(
             "/api/v1/accounts",
             "/api/v1/openapi.json",
             *(f"/api/v1/accounts/acme/{name}" for name in ("report", "metrics", "metrics.csv", "rows.csv")),
+            *(f"/api/v1/accounts/acme/lists/{name}" for name in ("response", "waiting", "origins.csv", "none")),
         ]
     ),
     st.builds(
@@ -173,15 +173,3 @@ def test_as_many_values_as_may_be_are_answered_and_one_more_is_refused(
     assert status(advisor=100, group=11) == 400
     assert status(origin=40, group=40, channel=40, advisor=40) == 400
     assert status(origin=110, group=110, channel=110, advisor=110) == 400
-
-
-@given(st.lists(st.lists(st.integers(0, 200).map(str), max_size=150), min_size=4, max_size=4))
-@settings(deadline=None)
-def test_filters_that_are_taken_read_no_more_slices_than_they_may(dimensions: list[list[str]]) -> None:
-    try:
-        filters = Filters.parse(*dimensions)
-    except FilterError:
-        sizes = [len(set(values)) or 1 for values in dimensions]
-        assert max(sizes) > MAX_FILTER_VALUES or sizes[0] * sizes[1] * sizes[2] * sizes[3] > MAX_FILTER_COMBINATIONS
-    else:
-        assert len(query_keys(filters)) <= MAX_FILTER_COMBINATIONS

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from schemas.lists import LISTS
 from streams.snapshots.reader import Newest
 from streams.web.api import add_api
 from streams.web.openapi import FILE, document
@@ -109,6 +110,12 @@ def test_a_wrong_answer_is_noticed() -> None:
         ("/healthz", "Health"),
         ("/api/v1/accounts", "Accounts"),
         ("/api/v1/accounts/acme/metrics?period=last_7_days&origin=none&advisor=ana", "MetricsOfRange"),
+        ("/api/v1/accounts/acme/metrics?period=last_7_days&compare=to-date", "MetricsOfRange"),
+        ("/api/v1/accounts/acme/metrics?period=last_7_days&compare=year", "MetricsOfRange"),
+        ("/api/v1/accounts/acme/metrics?period=last_7_days&compare=none", "MetricsOfRange"),
+        *((f"/api/v1/accounts/acme/lists/{name}?period=last_7_days", "PageOfList") for name in LISTS),
+        ("/api/v1/accounts/acme/lists/waiting", "PageOfList"),
+        ("/api/v1/accounts/acme/lists/nothing?period=today", "Error"),
         ("/api/v1/accounts/nobody/report", "Error"),
         ("/api/v1/accounts/acme/metrics", "Error"),
     ],

@@ -1,4 +1,4 @@
-"""The example that docs/report.md gives to those who decide by the numbers is true."""
+"""The example that docs/use/report.md gives to those who decide by the numbers is true."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from streams.cli.main import main
 
-PAGE = Path(__file__).parents[3] / "docs" / "report.md"
+PAGE = Path(__file__).parents[3] / "docs" / "use" / "report.md"
 
 WORKING_DAY = [["09:00", "13:00"], ["14:00", "18:00"]]
 SETTINGS = {

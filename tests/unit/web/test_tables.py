@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from aggregates.filters import Filters
 from aggregates.periods import Period
 from streams.web.csv import TABLES, safe_row, safe_text, to_csv
-from streams.web.csv import TABLES, safe_text, to_csv
 from tests.support.fake_reader import HOSTILE, metrics
 
 WEEK = Period(date(2026, 11, 16), date(2026, 11, 22))
@@ -112,9 +111,10 @@ def test_a_table_without_anything_has_its_header(name: str) -> None:
 
 
 def test_lines_end_and_quotes_stand_as_rfc_4180_says() -> None:
-    document = {"origins": [{"origin": 'a,"b"\nc', "new_contacts": 1, "engaged": 0, "closed": 0, "resolved": 0}]}
+    counts = dict.fromkeys(("engaged", "closed", "resolved", "at_rest"), 0)
+    document = {"origins": [{"origin": 'a,"b"\nc', "new_contacts": 1, **counts}]}
     assert to_csv(TABLES["origins"], document) == (
-        b'origin,new_contacts,engaged,closed,resolved\r\n"a,""b""\nc",1,0,0,0\r\n'
+        b'origin,new_contacts,engaged,closed,resolved,at_rest\r\n"a,""b""\nc",1,0,0,0,0\r\n'
     )
     assert HOSTILE in to_csv(TABLES["origins"], WHOLE).decode()
 
@@ -122,7 +122,8 @@ def test_lines_end_and_quotes_stand_as_rfc_4180_says() -> None:
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_no_text_becomes_a_formula(start: str) -> None:
     assert safe_text(f"{start}1") == f"'{start}1"
-    document = {"origins": [{"origin": f"{start}cmd", "new_contacts": 1, "engaged": 0, "closed": 0, "resolved": 0}]}
+    counts = dict.fromkeys(("new_contacts", "engaged", "closed", "resolved", "at_rest"), 0)
+    document = {"origins": [{"origin": f"{start}cmd", **counts}]}
     (row,) = rows("origins", document)
     assert row["origin"] == f"'{start}cmd"
 

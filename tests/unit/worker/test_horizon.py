@@ -1,10 +1,10 @@
 """How far one round of retention goes, whatever the clocks say."""
 
 from datetime import UTC, date, datetime
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import NoPermissionError
 
 from schemas.limits import MAX_HORIZON_STEP_DAYS
 from streams.worker.horizon import bounded_horizon, disagree, redis_day
@@ -42,15 +42,24 @@ def test_clocks_disagree_when_they_are_more_than_a_day_apart() -> None:
     assert disagree([DAY, DAY + 2])
 
 
-class _Clock:
-    def __init__(self, answer: Any) -> None:
-        self._answer = answer
+class _Server:
+    """A Redis that says what time it is, or does not let us ask."""
 
-    async def time(self) -> Any:
-        return self._answer
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+
+    async def info(self, section: str) -> dict[str, int]:
+        assert section == "server"
+        if self._seconds is None:
+            raise NoPermissionError("this user has no permissions to run the 'info' command")
+        return {"server_time_usec": round(self._seconds * 1e6)}
 
 
-async def test_the_day_is_that_of_the_earliest_server() -> None:
-    seconds = int(datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC).timestamp())
-    assert await redis_day(_Clock((seconds, 999_999))) == date(2026, 11, 22)
-    assert await redis_day(_Clock({"a": (seconds + 9, 0), "b": (seconds, 0)})) == date(2026, 11, 22)
+async def test_the_day_is_that_of_the_server_in_utc() -> None:
+    seconds = datetime(2026, 11, 22, 23, 59, 59, 999_000, tzinfo=UTC).timestamp()
+    assert await redis_day(_Server(seconds)) == date(2026, 11, 22)
+    assert await redis_day(_Server(seconds + 1)) == date(2026, 11, 23)
+
+
+async def test_a_server_that_may_not_be_asked_is_no_witness() -> None:
+    assert await redis_day(_Server(None)) is None

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from aggregates.history import Lateness
 from streams.redis.keys import split_rules_field
 from streams.shard import batch as batch_module
 from streams.shard.session import Session
 from streams.worker.settings_sweep import RulesSweep, kept_days
-from tests.unit.shard.test_batch import KEYS, Shard, message
+from tests.unit.shard.test_batch import KEYS, LATENESS, Shard, message
 
-DAY_MS = 86_400_000
+DAY_US = 86_400_000_000
 FIRST = date(2025, 3, 2)
 EPOCH = date(1970, 1, 1)
 RULES, USED = KEYS.shard(0).rules, KEYS.shard(0).rules_used
@@ -22,13 +23,13 @@ RULES, USED = KEYS.shard(0).rules, KEYS.shard(0).rules_used
 class Days:
     """A shard whose worker sees one day after the other."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, lateness_ms: int = 3_600_000) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.today = FIRST
-        self.shard = Shard(lateness_ms=lateness_ms)
+        self.shard = Shard()
         monkeypatch.setattr(batch_module, "time", lambda: (self.today - EPOCH).days * 86_400.0 + 60)
         ownership: Any = SimpleNamespace(shards={}, failed=None)
         client: Any = self.shard.redis
-        self.sweep = RulesSweep(ownership, client, self.shard.metrics, lateness_ms, lambda: self.today)
+        self.sweep = RulesSweep(ownership, client, self.shard.metrics, LATENESS, lambda: self.today)
         self._changes = 0
 
     def settings(self, name: str) -> None:
@@ -54,9 +55,10 @@ def days(monkeypatch: pytest.MonkeyPatch) -> Days:
 
 
 def test_a_version_is_kept_as_long_as_an_event_in_time_may_need_it() -> None:
-    assert kept_days(3_600_000) == 32
-    assert kept_days(60 * DAY_MS) == 62
-    assert kept_days(60 * DAY_MS + 1) == 63
+    assert kept_days(LATENESS) == 32
+    assert kept_days(Lateness(3_600_000_000, DAY_US)) == 3
+    assert kept_days(Lateness(60 * DAY_US, 30 * DAY_US)) == 62
+    assert kept_days(Lateness(60 * DAY_US + 1, 30 * DAY_US)) == 63
 
 
 async def test_settings_changed_daily_leave_as_many_versions_as_days_that_are_kept(days: Days) -> None:
@@ -65,7 +67,7 @@ async def test_settings_changed_daily_leave_as_many_versions_as_days_that_are_ke
         days.settings(f"day {number}")
         await days.shard.apply(session, message(number, minute=number % 60))
         await days.sweep.sweep_session(session)
-        assert len(days.names()) <= kept_days(3_600_000) + 1
+        assert len(days.names()) <= kept_days(LATENESS) + 1
         days.today += timedelta(days=1)
     assert days.names() == {f"day {number}" for number in range(57, 90)}
     assert days.shard.metrics.registry.get_sample_value("mediana_expired_settings_total") == 57
@@ -134,7 +136,7 @@ async def test_a_worker_that_was_replaced_sweeps_nothing(days: Days) -> None:
     failed: list[Exception] = []
     ownership: Any = SimpleNamespace(shards={0: feed}, failed=lambda _, error: failed.append(error))
     client: Any = days.shard.redis
-    await RulesSweep(ownership, client, days.shard.metrics, 3_600_000, lambda: days.today).sweep(feed)
+    await RulesSweep(ownership, client, days.shard.metrics, LATENESS, lambda: days.today).sweep(feed)
     assert len(failed) == 1
     assert days.names() == {"one"}
 

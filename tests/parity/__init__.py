@@ -1,1 +1,0 @@
-"""The library against the same in Python."""
