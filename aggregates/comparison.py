@@ -5,12 +5,11 @@ period is cut at the same wall time, on the day that has in it the place that to
 """
 
 from datetime import date
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period, RangeError
-
-COMPARISONS: Final = ("previous", "to-date", "year")
+from schemas.lists import COMPARISONS
 
 
 class ComparisonRefused(RangeError):

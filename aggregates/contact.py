@@ -438,19 +438,22 @@ def _advisor_acts(contact: Contact, entry: Entry, answers: Answers, out: Facts) 
     if entry.flags & EFFECTIVE:
         return _effective_contact(contact, entry, answers, out)
     if entry.flags & UNCOUNTED:
-        out.append(
-            Fact(
-                facts.UNCOUNTED,
-                entry.day,
-                contact.at_ms,
-                contact.tie,
-                contact.origin,
-                contact.group,
-                entry.channel,
-                entry.advisor,
-            )
-        )
+        out.append(_act(facts.UNCOUNTED, contact, entry))
     return None
+
+
+def _act(kind: int, contact: Contact, entry: Entry) -> Fact:
+    """That an advisor acted, on this channel, in the contact's group of the moment."""
+    return Fact(
+        kind,
+        entry.day,
+        contact.at_ms,
+        contact.tie,
+        contact.origin,
+        contact.group,
+        entry.channel,
+        entry.advisor,
+    )
 
 
 def _effective_contact(contact: Contact, entry: Entry, answers: Answers, out: Facts) -> Counted:
@@ -506,18 +509,7 @@ def _count_interaction(contact: Contact, entry: Entry, out: Facts) -> None:
     if touch in contact.touches or len(contact.touches) >= MOST_TOUCHES:
         return
     contact.touches = (*contact.touches, touch)
-    out.append(
-        Fact(
-            facts.TOUCH,
-            entry.day,
-            contact.at_ms,
-            contact.tie,
-            contact.origin,
-            contact.group,
-            entry.channel,
-            entry.advisor,
-        )
-    )
+    out.append(_act(facts.TOUCH, contact, entry))
 
 
 def _count_action(contact: Contact, entry: Entry, channel: str | None, out: Facts) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from aggregates.comparison import comparison
 from aggregates.day_block import DIMENSIONS, DayBlock
-from aggregates.filters import Filters
+from aggregates.filters import FILTERED, Filters
 from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period, presets
 from aggregates.report import Metrics, instant_text, known_values, metrics, metrics_to_date
@@ -19,7 +19,6 @@ from aggregates.shard_days import Waiting, summed_waiting
 from schemas.accounts import AccountSettings
 
 SCHEMA = "mediana.report/1"
-DIMENSION_NAMES = ("origin", "group", "channel", "advisor")
 
 
 class Notice(Struct, frozen=True):
@@ -224,7 +223,7 @@ def _dimensions(settings: AccountSettings, rows: Rows) -> dict[str, list[str | N
     """The values a filter can offer: those that occurred, and the groups and advisors of the settings."""
     occurred = known_values(rows)
     more: dict[str, Iterable[str]] = {"group": settings.groups, "advisor": settings.advisors}
-    return {name: by_name({*occurred[name], *more.get(name, ())}) for name in DIMENSION_NAMES}
+    return {name: by_name({*occurred[name], *more.get(name, ())}) for name in FILTERED}
 
 
 def _folded(rows: Rows) -> Iterable[Notice]:

@@ -13,6 +13,9 @@ NONE: Final = "none"
 LITERAL: Final = "="
 """Before a value it asks for the text that follows, whatever that is: `=none` for the name `none`."""
 
+FILTERED: Final = ("origin", "group", "channel", "advisor")
+"""The dimensions that can be filtered, in the order in which they are told."""
+
 Values = tuple[str | None, ...]
 
 

@@ -307,11 +307,6 @@ class ContactHistory:
             changes.removed += [fact for fact in stood if fact not in stands]
             changes.added += [fact for fact in stands if fact not in stood]
 
-    @property
-    def unsettled(self) -> int:
-        """How many entries are to be folded before it is settled: as they were, and as they will be."""
-        return 0 if self._pending is None else len(self._pending.before) + len(self._pending.entries)
-
     def needs_chunks(self, event: Event, at_us: int, lateness: Lateness) -> bool:
         """Whether `take` needs the contact's chunks for an event."""
         return self._needs_chunks(event, at_us) and not self._is_too_late(event, at_us, lateness)

@@ -75,19 +75,6 @@ class LocalCalendar:
         day, in_day_ms = divmod(instant_ms + offset, DAY_MS)
         return EPOCH_DAY + day, in_day_ms // HOUR_MS
 
-    def offsets_of_day(self, utc_day: int) -> tuple[int, int, int]:
-        """How far the clock is ahead of UTC on a UTC day (counted from 1970): first, until when, and from then on.
-
-        In milliseconds; a day without a change has its own end for the instant. No zone has ever changed its clock
-        twice within one UTC day.
-        """
-        start_ms, end_ms = utc_day * DAY_MS, (utc_day + 1) * DAY_MS
-        steady = self._offset_of_utc_day(utc_day)
-        if steady is not None:
-            return steady, end_ms, steady
-        first, last = offset_ms(self._zone, start_ms), offset_ms(self._zone, end_ms - 1)
-        return first, _change_ms(self._zone, start_ms, end_ms - 1), last
-
     def day_of(self, instant_ms: int) -> int:
         """The day number the wall clock shows at an instant."""
         return self.day_and_hour(instant_ms)[0]

@@ -4,17 +4,10 @@ A quantile interpolates linearly between the closest ranks, as the median of two
 Fan's type 7: rank `fraction * (n - 1)`, counted from 0). Nothing is approximated: the values are those of the rows.
 """
 
-from typing import Final
-
 import numpy as np
 
 from aggregates.day_block import Numbers
-
-DISTRIBUTION_EDGES_MS: Final = tuple(
-    seconds * 1000
-    for seconds in (60, 300, 900, 1800, 3600, 4 * 3600, 8 * 3600, 24 * 3600, 3 * 24 * 3600, 7 * 24 * 3600)
-)
-"""Upper edges of the published distribution: 1, 5, 15, 30 min, 1, 4, 8 h, 1, 3, 7 days; the last class is open."""
+from aggregates.sketch import DISTRIBUTION_EDGES_MS
 
 
 def order_of(numbers: Numbers) -> Numbers:

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import numpy as np
 
 from aggregates import facts
 from aggregates.day_block import KINDS, OTHER, Numbers
-from aggregates.filters import Filters, Values
+from aggregates.filters import FILTERED, Filters, Values
 from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period
-from aggregates.quantiles import DISTRIBUTION_EDGES_MS, Durations, order_of
+from aggregates.quantiles import Durations, order_of
 from aggregates.rows import KindRows, Rows, by_name, counts, distinct, tally
+from aggregates.sketch import DISTRIBUTION_EDGES_MS
 from schemas.accounts import WEEKDAYS
 from schemas.limits import MAX_TABLE_ROWS
 
@@ -386,14 +386,9 @@ def _waiting_boxes(rows: KindRows, codes: Numbers, length: int) -> list[Metrics]
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def with_only(filters: Filters, name: str, value: str | None) -> Filters:
-    """The filters of a table's row."""
-    return msgspec.structs.replace(filters, **{name: (value,)})
-
-
 def known_values(rows: Rows) -> dict[str, list[str | None]]:
     """The values of each dimension that occurred in the range, whatever the filters, in order; `None` last."""
-    return {dimension: _occurred(rows, dimension) for dimension in ("origin", "group", "channel", "advisor")}
+    return {dimension: _occurred(rows, dimension) for dimension in FILTERED}
 
 
 def _occurred(rows: Rows, dimension: str) -> list[str | None]:

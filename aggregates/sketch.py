@@ -56,11 +56,6 @@ _VALUES_MS = [_value(index) for index in range(len(_UPPER_MS))]
 BIN_COUNT = len(_UPPER_MS)
 
 
-def upper_bounds_ms() -> list[int]:
-    """The upper boundary of each bin, rising: a duration's bin is the first whose boundary is not below it."""
-    return list(_UPPER_MS)
-
-
 def bin_of(duration_ms: int) -> int:
     """The bin of a duration. Zero and below is bin 0; past a hundred years the last bin.
 

@@ -258,6 +258,12 @@ Event = ContactEvent | ConversationEvent
 EVENT_TYPES: tuple[type[BaseEvent], ...] = get_args(Event)
 """Every event type, in the order that settles events of one instant and sequence; `rank` is the index."""
 
+
+def event_order(event: BaseEvent) -> tuple[int, int, int, str]:
+    """An event's place among its contact's: by instant, `sequence`, type and id."""
+    return instant_us(event.occurred_at), event.sequence or 0, event.rank, event.id
+
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_FUTURE_MS = MAX_FUTURE // timedelta(milliseconds=1)
 

@@ -24,6 +24,9 @@ JSON: Final = "json"
 
 _TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
+_MOST_KINDS = 1_000
+"""Kinds of lines that are remembered."""
+
 _NOISY = ("faust", "mode", "aiokafka", "asyncio")
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -164,6 +167,8 @@ def once_a_minute(library: str) -> Callable[[logging.LogRecord], bool]:
         kind = (record.name, str(record.msg))
         if record.created - said.get(kind, -60.0) < 60:
             return False
+        if len(said) >= _MOST_KINDS:  # of a library that fills values in before it logs
+            said.clear()
         said[kind] = record.created
         return True
 

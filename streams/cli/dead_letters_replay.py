@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from aggregates.history import ContactHistory, Lateness
 from schemas.errors import InvalidEvent, UnknownType
-from schemas.events import BaseEvent, Event, decode_event, decode_record, instant_us
+from schemas.events import Event, decode_event, decode_record, event_order, instant_us
 from streams.cli.dead_letters_list import Letter, Selection, read_letters
 from streams.config import Config
 from streams.errors import Unavailable
@@ -108,7 +108,7 @@ async def _replay(config: Config, plan: Plan) -> int:
             if len(summary.refusals) < MAX_SHOWN_REFUSALS:
                 summary.refusals.append(judged)
     # In event order, so that none makes another of its contact late.
-    ready.sort(key=lambda one: _order(one.event))
+    ready.sort(key=lambda one: event_order(one.event))
     await _send(config, ready, summary, dry_run=plan.dry_run)
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n")
     if summary.late:
@@ -199,10 +199,6 @@ def judge(candidate: Candidate, config: Config, now_ms: int) -> Ready | Refusal:
         return Refusal(name, error.reason, error.detail)
     stays = letter is not None and letter.key == event.contact_id.encode()
     return Ready(event, value, letter.partition if letter is not None and stays else None)
-
-
-def _order(event: BaseEvent) -> tuple[int, int, int, str]:
-    return instant_us(event.occurred_at), event.sequence or 0, event.rank, event.id
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from schemas.events import Event, decode_event, encode_event, instant_us
+from schemas.events import Event, decode_event, encode_event, event_order, instant_us
 
 RUN_BYTES = 64 << 20
 """What is held in memory at once. Each run costs one open file when merging: 500 of them are 32 GB of events."""
@@ -96,13 +96,13 @@ class SortedEvents:
             file, row = int(line[_HEAD : _HEAD + 8]), int(line[_HEAD + 8 : _HEAD + 20])
             places.setdefault(_value(line), (file, -row if file in self._newest_first else row))
         events = sorted(
-            ((decode_event(value), place) for value, place in places.items()), key=lambda each: order(each[0])
+            ((decode_event(value), place) for value, place in places.items()), key=lambda each: event_order(each[0])
         )
         told = [
             event if sequence is None else msgspec.structs.replace(event, sequence=sequence)
             for (event, _), sequence in zip(events, _numbered(events), strict=True)
         ]
-        yield from map(encode_event, sorted(told, key=order))
+        yield from map(encode_event, sorted(told, key=event_order))
 
     def _spill(self) -> None:
         self._lines.sort()
@@ -113,11 +113,6 @@ class SortedEvents:
         self._lines, self._held = [], 0
 
 
-def order(event: Event) -> tuple[int, int, int, str]:
-    """The event's place among its contact's by the contract."""
-    return (instant_us(event.occurred_at), event.sequence or 0, event.rank, event.id)
-
-
 def _numbered(events: Sequence[tuple[Event, tuple[int, int]]]) -> list[int | None]:
     """A `sequence` for each event of one instant where the file's order is another one than the contract's."""
     talk = [index for index, (event, _) in enumerate(events) if event.topic == "conversations"]
@@ -125,7 +120,7 @@ def _numbered(events: Sequence[tuple[Event, tuple[int, int]]]) -> list[int | Non
     none: list[int | None] = [None] * len(events)
     if len(files) != 1 or files == {0} or any(events[index][0].sequence is not None for index in talk):
         return none
-    by_row = sorted(talk, key=lambda index: (events[index][1][1], order(events[index][0])))
+    by_row = sorted(talk, key=lambda index: (events[index][1][1], event_order(events[index][0])))
     if by_row == talk:
         return none
     for number, index in enumerate(by_row):

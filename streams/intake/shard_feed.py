@@ -1,11 +1,10 @@
 """Records of one shard that are fetched and not yet applied, with its session and gate."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from streams.errors import Fatal
 from streams.kafka.clients import CONTACTS, CONVERSATIONS, ConsumerRecord, TopicPartition
-from streams.kafka.omitted import Omitted
 from streams.records.columns import Run
 from streams.records.event_time import Patience, TopicBuffer, take_merged
 from streams.redis.ledger import Positions
@@ -18,9 +17,6 @@ HOLD_SECONDS = 5.0
 
 BATCHES_AHEAD = 2
 """Batches' worth of records that may wait, per topic: one is folded while the next is being fetched."""
-
-RunOf = Callable[[int, Sequence[ConsumerRecord]], Run]
-"""Makes a run of records of the topic at this place of `EVENT_TOPICS`."""
 
 
 class ShardFeed:
@@ -213,9 +209,3 @@ class ShardFeed:
         """Records between the committed positions and the ends of the logs."""
         positions = self.session.positions if self.session is not None else self._taken
         return max(0, self.ends[0] - positions.contacts), max(0, self.ends[1] - positions.conversations)
-
-
-def _kind(fetched: Run | ConsumerRecord) -> type:
-    if isinstance(fetched, Run):
-        return Run
-    return Omitted if isinstance(fetched.value, Omitted) else ConsumerRecord

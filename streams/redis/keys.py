@@ -14,8 +14,6 @@ CONVERSATIONS = b"conversations"
 SEQ = b"seq"
 BUSY = b"busy"
 GAP = b"gap"
-CHECK_CONTACTS = b"check_contacts"
-CHECK_CONVERSATIONS = b"check_conversations"
 HORIZON = b"horizon"
 SEALED = b"sealed"
 

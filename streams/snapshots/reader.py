@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from aggregates.comparison import comparison
-from aggregates.filters import Filters
+from aggregates.filters import FILTERED, Filters
 from aggregates.lists import Row, WaitClocks, check_list, list_rows
 from aggregates.localtime import LocalCalendar
 from aggregates.periods import Period, period
@@ -350,7 +350,7 @@ def unknown_values(filters: Filters, rows: Rows, rules: Rules) -> dict[str, list
         "advisor": settings.advisors,
         "channel": settings.effective_channels,
     }
-    asked = {name: getattr(filters, name) or () for name in ("origin", "group", "channel", "advisor")}
+    asked = {name: getattr(filters, name) or () for name in FILTERED}
     if not any(asked.values()):
         return {}
     occurred = known_values(rows)

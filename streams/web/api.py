@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from aggregates.filters import Filters
+from aggregates.filters import FILTERED, Filters
 from aggregates.lists import check_list
 from aggregates.periods import Period
 from streams.http.authorization import authorized_account, opened_accounts
@@ -26,7 +26,6 @@ from streams.web.downloads import DOWNLOADS, Downloads, send_rows
 from streams.web.event_stream import events
 from streams.web.lists_csv import COLUMNS, ROW_TABLES
 from streams.web.query import (
-    DIMENSIONS,
     LIST_PARAMETERS,
     PAGE_PARAMETERS,
     MetricsQuery,
@@ -245,7 +244,7 @@ def _origin_of(found: Answer | ListPage) -> dict[str, Any]:
 
 
 def _asked(filters: Filters) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(filters, name) for name in DIMENSIONS}
+    values: dict[str, Any] = {name: getattr(filters, name) for name in FILTERED}
     return {name: each for name, each in values.items() if each is not None}
 
 

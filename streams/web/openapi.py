@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from aggregates.filters import FILTERED
 from aggregates.periods import presets
 from schemas.limits import MAX_PAGE_OFFSET, MAX_PAGE_ROWS
 from schemas.lists import CLOCKS, LISTS, ORDERS
@@ -22,7 +23,7 @@ from schemas.snapshot import Day, Metrics, PreviousPeriod, PreviousPeriodToDate,
 from streams.http.metrics import EVENT_STREAM
 from streams.web.csv import TABLES, to_csv
 from streams.web.lists_csv import COLUMNS, ROW_TABLES
-from streams.web.query import COMPARE, DIMENSIONS, LIST_PARAMETERS, PAGE_ROWS
+from streams.web.query import COMPARE, LIST_PARAMETERS, PAGE_ROWS
 
 FILE = Path(__file__).parent / "openapi.json"
 
@@ -215,7 +216,7 @@ def _paths() -> dict[str, Any]:
     snapshot = json.loads((EXAMPLES / f"{SNAPSHOT}.json").read_text(encoding="utf-8"))
     newest = {name: snapshot[name] for name in ("account_id", "revision", "as_of", "complete", "complete_from")}
     account, tag = _parameter("account_id"), _parameter("if_none_match")
-    narrowed = [_parameter(name) for name in ("from", "to", "period", *DIMENSIONS)]
+    narrowed = [_parameter(name) for name in ("from", "to", "period", *FILTERED)]
     week = snapshot["periods"]["last_7_days"]
     paths = {
         "/healthz": _get(
@@ -474,7 +475,7 @@ def _parameters() -> dict[str, Any]:
         "table": _table_parameter(TABLES),
         "row_table": _table_parameter(ROW_TABLES),
     }
-    for name in DIMENSIONS:
+    for name in FILTERED:
         found[name] = {
             "description": f"Only this {name}; as often as needed. `none` asks for what has none, `=none` for a name.",
             "schema": {"type": "array", "items": text},

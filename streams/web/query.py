@@ -11,16 +11,14 @@ from datetime import date
 from aiohttp import web
 from multidict import MultiMapping
 
-from aggregates.comparison import COMPARISONS
-from aggregates.filters import Filters
+from aggregates.filters import FILTERED, Filters
 from aggregates.periods import Period, period
 from schemas.limits import MAX_PAGE_OFFSET, MAX_PAGE_ROWS, MAX_TARGET_SECONDS
-from schemas.lists import CLOCKS, ORDERS
+from schemas.lists import CLOCKS, COMPARISONS, ORDERS
 from streams.http.errors import ApiError
 from streams.snapshots.reader import ListQuery
 
-DIMENSIONS = ("origin", "group", "channel", "advisor")
-PARAMETERS = ("from", "to", "period", *DIMENSIONS)
+PARAMETERS = ("from", "to", "period", *FILTERED)
 NO_COMPARISON = "none"
 COMPARE = (*COMPARISONS, NO_COMPARISON)
 PAGE_ROWS = 100
@@ -100,7 +98,7 @@ def refusal(code: str, message: str, hint: str) -> ApiError:
 
 
 def _filters(query: MultiMapping[str]) -> Filters:
-    origin, group, channel, advisor = (query.getall(name, []) for name in DIMENSIONS)
+    origin, group, channel, advisor = (query.getall(name, []) for name in FILTERED)
     return Filters.parse(origin=origin, group=group, channel=channel, advisor=advisor)
 
 

@@ -27,33 +27,6 @@ DONE, FAILED = 0, 1
 
 KafkaClient = TypeVar("KafkaClient", AIOKafkaConsumer, AIOKafkaProducer)
 
-_MOST_KINDS = 1_000
-"""Kinds of lines that are remembered."""
-
-_NOISY = ("faust", "mode", "aiokafka", "asyncio", "aiohttp")
-
-
-def once_a_minute(library: str) -> Callable[[logging.LogRecord], bool]:
-    """A log filter that lets each kind of line of a chatty library through once a minute.
-
-    A broker that is away gives ten lines a second. Lines are of one kind when their wording is, before values are
-    filled in.
-    """
-    said: dict[tuple[str, str], float] = {}
-
-    def shows(record: logging.LogRecord) -> bool:
-        if not record.name.startswith(f"{library}."):
-            return True
-        kind = (record.name, str(record.msg))
-        if record.created - said.get(kind, -60.0) < 60:
-            return False
-        if len(said) >= _MOST_KINDS:  # of a library that fills values in before it logs
-            said.clear()
-        said[kind] = record.created
-        return True
-
-    return shows
-
 
 def run(config: Config, accept_gap: bool = False) -> int:
     """Work until SIGTERM or SIGINT: 0, or 1 with the reason in the log's last line."""

@@ -5,6 +5,7 @@ shard's session ends it here, too.
 """
 
 import logging
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
@@ -31,9 +32,9 @@ class Upkeep(Service):
         super().__init__(**options)
         self.ownership = ownership
 
+    @abstractmethod
     async def work(self, feed: ShardFeed, session: Session, /) -> None:
         """One round in one shard. May raise what Redis and the session's commits raise."""
-        raise NotImplementedError
 
     @Service.task
     async def _rounds(self) -> None:

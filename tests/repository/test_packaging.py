@@ -123,7 +123,7 @@ def test_every_locked_package_has_hashes_and_no_lock_names_a_host(name: str) -> 
     assert len(packages) == sum(len(versions) for versions in locked(name).values()) > 0
     assert all("--hash=sha256:" in package for package in packages)
     assert "://" not in text
-    assert "--index-url" not in text
+    assert "--index" not in text
 
 
 def test_tests_run_with_the_versions_that_the_image_runs_with() -> None:

@@ -188,3 +188,18 @@ def test_why_a_command_ends_is_told_in_the_form_of_its_log() -> None:
 def test_an_unknown_form_is_refused_with_the_other_settings() -> None:
     ended = mediana("worker", MEDIANA_LOG_FORMAT="xml")
     assert (ended.returncode, ended.stderr) == (1, "mediana: MEDIANA_LOG_FORMAT: must be one of text, json\n")
+
+
+def test_a_library_that_fills_values_in_before_it_logs_does_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "_MOST_KINDS", 3)
+    shows = logs.once_a_minute("aiokafka")
+
+    def shown(text: str) -> bool:
+        return shows(logging.LogRecord("aiokafka.client", logging.WARNING, "", 0, text, None, None))
+
+    assert [shown(text) for text in ("1", "2", "3", "1")] == [True, True, True, False]
+    assert shown("4")  # and what was said before is forgotten
+    assert shown("1")
+    assert not shown("4")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregates.quantiles import DISTRIBUTION_EDGES_MS, Durations, order_of
+from aggregates.quantiles import Durations, order_of
+from aggregates.sketch import DISTRIBUTION_EDGES_MS
 
 VALUES = st.integers(0, 9) | st.integers(0, 1 << 20) | st.integers(0, (1 << 45) - 1)
 
