@@ -5,11 +5,13 @@ Each guard of the protocol has a test that takes it out and sees the numbers go 
 
 import dataclasses
 import random
+import secrets
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from streams.errors import ShardStopped
 from streams.intake.shard_feed import ShardFeed
 from streams.kafka.clients import TopicPartition
 from streams.redis.ledger import RedisLedger
@@ -17,6 +19,7 @@ from streams.shard.batch import Batch
 from streams.shard.session import Session
 from tests.faults.world import Disturbances, World, advance, as_it_is, run, stepwise, work
 from tests.support.fake_redis import FakeRedis
+from tests.support.shard_facts import WrongTotals
 
 SEEDS = range(150)
 EFFECTIVE = (("whatsapp", "call"), ("instagram", "email", "messenger"), ())
@@ -153,6 +156,55 @@ def goes_wrong() -> bool:
         except Exception:  # noqa: BLE001 - a negative total, or totals that are not those of the facts
             return True
     return False
+
+
+def overtaken(commits: int, channels: tuple[str, ...]) -> World:
+    """A worker stands still after some commits; Redis goes back to before them, and another worker makes as many under
+    other settings. Then the first one goes on, where the ledger has the positions and the number that it remembers.
+    """
+    world = World(contacts=3)
+    world.sealed_share, world.lost_share = 0.0, 0.0
+    before = world.redis.copied()
+    ledger = world.keys.shard(0).ledger
+
+    def standing_after(commits: int) -> Any:
+        worker = work(world)
+        while int(world.redis.data[ledger][b"seq"]) < commits:
+            assert advance(worker)
+        return worker
+
+    first = standing_after(commits)
+    world.redis.restore(before)
+    world.change_settings(channels)
+    second = standing_after(commits)
+    for _ in range(60):
+        if not advance(first):
+            break
+    first.close()
+    second.close()
+    run(work(world))
+    return world
+
+
+OVERTAKEN = [(commits, channels) for commits in range(1, 13) for channels in EFFECTIVE]
+
+
+def test_a_worker_that_was_overtaken_changes_nothing() -> None:
+    for commits, channels in OVERTAKEN:
+        world = overtaken(commits, channels)
+        assert not world.contradictions(), f"after {commits} commits"
+        assert world.lost > 0
+
+
+def test_without_claim_tokens_it_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "0" * size)
+    wrong = 0
+    for commits, channels in OVERTAKEN:
+        try:
+            wrong += bool(overtaken(commits, channels).contradictions())
+        except (ShardStopped, WrongTotals):  # totals that would be negative, or are not those of the facts
+            wrong += 1
+    assert wrong > 3
 
 
 def test_without_the_fence_of_reads_it_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Batches that are committed in parts, for they would take too long or too much memory: the counters stay right."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -49,16 +50,16 @@ def test_two_workers_cut_off_at_random(seed: int, budget: Budget) -> None:
     dice = random.Random(seed)
     world = World(contacts=3)
 
-    def start() -> object:
+    def start() -> Any:
         return work(world, Disturbances(dice, 0.02), budget=budget)
 
     workers = [start(), start()]
     for _ in range(300):
         which = dice.randrange(2)
-        if not advance(workers[which]) or dice.random() < 0.01:  # type: ignore[arg-type]
-            workers[which].close()  # type: ignore[attr-defined]
+        if not advance(workers[which]) or dice.random() < 0.01:
+            workers[which].close()
             workers[which] = start()
     for worker in workers:
-        worker.close()  # type: ignore[attr-defined]
+        worker.close()
     run(work(world, budget=budget))
     assert world.is_right()

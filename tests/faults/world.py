@@ -81,6 +81,8 @@ class World:
         self.seals = random.Random(0)
         self.sealed_share = 0.3
         """After so many batches of one, what rests is made small."""
+        self.lost_share = 0.05
+        """So many fetches of one are lost in a rebalance."""
         self.rebalanced = 0
         """How often a fetch was lost because the consumer was given other partitions, while this shard was kept."""
         for line in self.accounts:
@@ -229,7 +231,7 @@ async def _session(
         lost = False
         for partition in feed.wanted():
             records, position = world.fetch(partition, positions[partition])
-            if world.rebalances.random() < 0.05:
+            if world.rebalances.random() < world.lost_share:
                 world.rebalanced += 1
                 positions, lost = feed.places(), True
                 continue
@@ -240,7 +242,8 @@ async def _session(
             continue
         if batch is None:
             await session.verify()
-            await sealing.sweep(feed)
+            if world.sealed_share:
+                await sealing.sweep(feed)
             return True
         passed = passing(batch)
         try:
